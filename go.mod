@@ -1,0 +1,3 @@
+module github.com/skald-go/skald
+
+go 1.26.8

@@ -1,0 +1,46 @@
+package relay
+
+import (
+	"context"
+
+	"github.com/skald-go/skald"
+)
+
+// Publisher is what the relay needs of a broker. It is safe for concurrent use.
+type Publisher interface {
+	// OpenSession connects and compares the broker's state with the mark that was stored with
+	// the checkpoint. The session never reconnects by itself: after any error it is closed and
+	// another one opened, and the relay publishes again from the checkpoint, so that nothing
+	// newer overtakes what may have been lost.
+	OpenSession(ctx context.Context, mark string) (Session, error)
+}
+
+// Session is one connection to the broker. It is used by one goroutine at a time.
+type Session interface {
+	// Lost reports that the broker does not hold any more what the mark says it held: it
+	// was wiped, or restored from an older copy. The relay then publishes everything again
+	// that the outbox retains.
+	Lost() bool
+	// Publish hands messages over, in order within channel and key, and returns when the broker
+	// has them. Rejected are those that the broker will never take; the others are published.
+	// After an error nothing is known about any of them.
+	Publish(ctx context.Context, messages []skald.Message) (Receipt, error)
+	// Durable returns the newest receipt up to which everything is surely on the broker's
+	// disk, and the mark to store with the checkpoint. It may ask the broker; the relay calls it
+	// at most every second, and not when idle. An error ends the session.
+	Durable(ctx context.Context) (receipt uint64, mark string, err error)
+	Close() error
+}
+
+// Receipt is what Publish returns.
+type Receipt struct {
+	// Number rises by at least one with each Publish of a session.
+	Number   uint64
+	Rejected []Rejection
+}
+
+// Rejection names a message that cannot be published as it is.
+type Rejection struct {
+	Index int // in the slice given to Publish
+	Err   error
+}
