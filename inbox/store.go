@@ -170,14 +170,14 @@ const (
 
 // LeaseStore gives each partition one reader and keeps how far it has read.
 type LeaseStore interface {
-	// Claim takes those of partitions that nobody holds, whose lease has expired, or that the
+	// ClaimPartitions takes those of partitions that nobody holds, whose lease has expired, or that the
 	// holder has itself, and returns them with their positions. A claim that changes the holder
 	// raises the epoch.
-	Claim(ctx context.Context, holder string, partitions []Partition, ttl time.Duration) ([]Lease, error)
-	// Renew extends the leases and returns those that the holder still has.
-	Renew(ctx context.Context, holder string, leases []Lease, ttl time.Duration) ([]Lease, error)
-	// Release gives leases up at once.
-	Release(ctx context.Context, holder string, leases []Lease) error
+	ClaimPartitions(ctx context.Context, holder string, partitions []Partition, ttl time.Duration) ([]Lease, error)
+	// RenewPartitions extends the leases and returns those that the holder still has.
+	RenewPartitions(ctx context.Context, holder string, leases []Lease, ttl time.Duration) ([]Lease, error)
+	// ReleasePartitions gives leases up at once.
+	ReleasePartitions(ctx context.Context, holder string, leases []Lease) error
 	// SavePositions writes the leases' positions in the batch's transaction, if the epochs are
 	// still theirs; [ErrFenced] otherwise.
 	SavePositions(ctx context.Context, tx skald.Tx, leases []Lease) error

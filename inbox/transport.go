@@ -11,11 +11,11 @@ type Transport interface {
 	// Partitions makes sure that the channel exists and returns its number of partitions.
 	// A count that differs from the configured one is an error.
 	Partitions(ctx context.Context, channel string) (int, error)
-	// Open starts to read a partition behind the position. The caller holds the partition's
+	// OpenReader starts to read a partition behind the position. The caller holds the partition's
 	// lease, so there is one active reader of it for a group. A position that the stream does not
 	// contain any more because the stream was wiped or restored means its beginning; one that
 	// was trimmed unread is an error.
-	Open(ctx context.Context, p Partition, from Position) (Reader, error)
+	OpenReader(ctx context.Context, p Partition, from Position) (Reader, error)
 }
 
 // Reader reads one partition. Receive and Close may be called from different goroutines.

@@ -94,3 +94,21 @@ func (o *Outbox) prepare(ctx context.Context, m skald.Message, now time.Time) sk
 	}
 	return m
 }
+
+// Publish adds an event inside the caller's transaction.
+func Publish[E any](ctx context.Context, o *Outbox, tx skald.Tx, event skald.Event[E], content E) error {
+	m, err := event.Message(content)
+	if err != nil {
+		return err
+	}
+	return o.Add(ctx, tx, m)
+}
+
+// Send adds a command that nobody waits for inside the caller's transaction.
+func Send[C, R any](ctx context.Context, o *Outbox, tx skald.Tx, command skald.Command[C, R], content C) error {
+	m, err := command.Message(content)
+	if err != nil {
+		return err
+	}
+	return o.Add(ctx, tx, m)
+}

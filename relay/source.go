@@ -49,26 +49,26 @@ type Lag struct {
 
 // Source is what the relay needs of a store. It is safe for concurrent use.
 type Source interface {
-	// Acquire takes the relay's lease when it is free, expired or the holder's own; false
+	// AcquireLease takes the relay's lease when it is free, expired or the holder's own; false
 	// when another holds it. A change of holder raises the epoch.
-	Acquire(ctx context.Context, holder string, ttl time.Duration) (Lease, bool, error)
-	// Renew extends the lease; [ErrFenced] when it has passed to another.
-	Renew(ctx context.Context, lease Lease, ttl time.Duration) error
-	// Release gives the lease up at once.
-	Release(ctx context.Context, lease Lease) error
+	AcquireLease(ctx context.Context, holder string, ttl time.Duration) (Lease, bool, error)
+	// RenewLease extends the lease; [ErrFenced] when it has passed to another.
+	RenewLease(ctx context.Context, lease Lease, ttl time.Duration) error
+	// ReleaseLease gives the lease up at once.
+	ReleaseLease(ctx context.Context, lease Lease) error
 
 	// Checkpoint reads the stored checkpoint; the zero one when there is none.
 	Checkpoint(ctx context.Context) (Checkpoint, error)
 	// SaveCheckpoint stores it, if the lease is still the holder's: [ErrFenced] otherwise.
 	SaveCheckpoint(ctx context.Context, lease Lease, c Checkpoint) error
-	// Open reads behind a position; the zero Position means from the oldest retained row.
-	Open(ctx context.Context, after Position) (Cursor, error)
+	// OpenOutbox reads behind a position; the zero Position means from the oldest retained row.
+	OpenOutbox(ctx context.Context, after Position) (Cursor, error)
 
-	// Lag measures how far the checkpoint is behind.
-	Lag(ctx context.Context) (Lag, error)
-	// Clean deletes up to limit rows at or before the checkpoint that were added before the
+	// OutboxLag measures how far the checkpoint is behind.
+	OutboxLag(ctx context.Context) (Lag, error)
+	// CleanOutbox deletes up to limit rows at or before the checkpoint that were added before the
 	// moment, and returns how many; 0 when there are no more.
-	Clean(ctx context.Context, before time.Time, limit int) (int, error)
+	CleanOutbox(ctx context.Context, before time.Time, limit int) (int, error)
 
 	UnpublishedStore
 }
