@@ -83,7 +83,8 @@ func (l LocalAction[S]) action() *action[S] { return &l.a }
 
 // Local is a step in the orchestrator's own database: run is called in the transaction that
 // moves the saga on. T is the store's transaction type, for example *sql.Tx. A *[skald.Refusal]
-// refuses the step; any other error is retried.
+// refuses the step and keeps what run wrote before: decide first, then write. Any other error
+// is retried.
 func Local[S, T any](run func(ctx context.Context, tx T, state *S) error) LocalAction[S] {
 	return LocalAction[S]{action[S]{
 		txType: reflect.TypeFor[T](),

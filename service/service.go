@@ -4,11 +4,15 @@ package service
 
 import (
 	"context"
-	"log/slog"
-	"time"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/internal/unit"
 	"github.com/skald-go/skald/outbox"
 	"github.com/skald-go/skald/relay"
 	"github.com/skald-go/skald/saga"
@@ -28,70 +32,170 @@ type Broker interface {
 	relay.Publisher
 }
 
-// Config of a service; its zero value works.
-type Config struct {
-	// Logger defaults to slog.Default().
-	Logger *slog.Logger
-	// BatchSize is how many messages one transaction handles at most. Defaults to 256.
-	BatchSize int
-	// HandlerTimeout bounds one handler's run. Defaults to 10 seconds.
-	HandlerTimeout time.Duration
-	// MaxAttempts before a message is parked. Defaults to 10.
-	MaxAttempts int
+// Service is one service: its handlers, sagas, relay and consumers. Register everything before
+// Run; after that it is safe for concurrent use.
+type Service struct {
+	name     string
+	config   Config
+	store    Store
+	outbox   *outbox.Outbox
+	consumer *inbox.Consumer
+	relay    *relay.Relay
+	engine   *saga.Engine
+	faults   []error
+	state    atomic.Int32
 }
 
-// Service is one service: its handlers, sagas, relay and consumers.
-type Service struct{}
+// The states of a service.
+const (
+	idle int32 = iota
+	running
+	draining
+)
 
 // New makes a service on its own database and a broker. Its name is the subscriber group of
-// its consumers and the source of its messages.
+// its consumers and the source of its messages, the same in all of its instances.
 func New(name string, store Store, broker Broker, config Config) (*Service, error) {
-	panic("being written")
+	config, faults := config.withDefaults()
+	if store == nil || broker == nil {
+		faults = errors.Join(faults, errors.New("service: a store and a broker are required"))
+	}
+	if faults != nil {
+		return nil, faults
+	}
+	logger := config.Logger.With("service", name)
+	s := &Service{name: name, config: config, store: store}
+	var faulty [3]error
+	s.outbox, faulty[0] = outbox.New(store, name)
+	s.consumer, faulty[1] = inbox.New(name, store, store, broker, config.inbox(logger))
+	s.relay, faulty[2] = relay.New(store, broker, config.relay(logger))
+	if err := errors.Join(faulty[:]...); err != nil {
+		return nil, fmt.Errorf("service %q: %w", name, err)
+	}
+	s.engine = saga.NewEngine(saga.EngineConfig{
+		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Logger: logger,
+	})
+	return s, nil
 }
 
 // HandleCommand registers the handler of a command. T is the store's transaction type, for
-// example *sql.Tx. The handler's answer is its result; a *[skald.Refusal] as error says no;
-// any other error is retried with backoff, then parked.
+// example *sql.Tx. The handler's answer is its result; a *[skald.Refusal] as error says no; any
+// other error is retried with backoff, then parked. The runtime commits: a handler that does so
+// itself fails.
 func HandleCommand[T, C, R any](s *Service, command skald.Command[C, R], handle func(ctx context.Context, tx T, content C) (R, error)) {
-	panic("being written")
+	s.fault(command.Validate())
+	s.register(reflect.TypeFor[T](), inbox.Registration{
+		Channel: command.Channel, Type: command.Name, Version: max(command.Version, 1), Declared: command.Refuses,
+		Handle: func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+			var content C
+			if err := skald.Decode(m, &content); err != nil {
+				return nil, err
+			}
+			return handle(ctx, any(tx).(T), content)
+		},
+	})
 }
 
-// HandleEvent registers the handler of an event.
+// HandleEvent registers the handler of an event. Its errors are retried with backoff, then
+// parked.
 func HandleEvent[T, E any](s *Service, event skald.Event[E], handle func(ctx context.Context, tx T, content E) error) {
-	panic("being written")
+	s.fault(event.Validate())
+	s.register(reflect.TypeFor[T](), inbox.Registration{
+		Channel: event.Channel, Type: event.Name, Version: max(event.Version, 1),
+		Handle: func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+			var content E
+			if err := skald.Decode(m, &content); err != nil {
+				return nil, err
+			}
+			return nil, handle(ctx, any(tx).(T), content)
+		},
+	})
+}
+
+func (s *Service) register(txType reflect.Type, r inbox.Registration) {
+	if !s.store.TxType().AssignableTo(txType) {
+		s.fault(fmt.Errorf("service %q: the handler of %q takes a transaction of type %s, and the store's is %s", s.name, r.Type, txType, s.store.TxType()))
+		return
+	}
+	s.fault(s.consumer.Register(r))
+}
+
+func (s *Service) fault(err error) {
+	if err != nil {
+		s.faults = append(s.faults, err)
+	}
 }
 
 // Transact runs fn in the transaction of the service's next batch, together with whatever
 // else is waiting, and returns once it is committed: requests share the fsync of a batch. When
-// fn returns an error its writes are undone and the error is returned as it is. Inside, ctx
-// carries the batch to outbox.Add and Saga.Start.
+// fn returns an error its writes are undone and the error is returned as it is; when ctx ends
+// first, fn may or may not have taken effect. Inside, ctx carries the batch to outbox.Add and
+// Saga.Start. It works while Run does.
 func Transact[T any](ctx context.Context, s *Service, fn func(ctx context.Context, tx T) error) error {
-	panic("being written")
+	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
+		typed, ok := any(tx).(T)
+		if !ok {
+			return fmt.Errorf("service %q: Transact wants a transaction of type %s, and the store's is %s", s.name, reflect.TypeFor[T](), s.store.TxType())
+		}
+		return fn(ctx, typed)
+	})
 }
 
 // OnCommit calls fn after the batch that ctx belongs to has committed; it returns false, and
 // never calls fn, outside of one. fn must not block.
-func OnCommit(ctx context.Context, fn func()) bool { panic("being written") }
+func OnCommit(ctx context.Context, fn func()) bool { return unit.OnCommit(ctx, fn) }
 
 // Outbox is where the service's own messages go.
-func (s *Service) Outbox() *outbox.Outbox { panic("being written") }
+func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
 
 // SagaEngine implements [saga.Host].
-func (s *Service) SagaEngine() *saga.Engine { panic("being written") }
+func (s *Service) SagaEngine() *saga.Engine { return s.engine }
 
 // Run checks the registrations, then runs relay, consumers and timers until ctx ends; then it
-// drains: batches under way are finished, leases given up.
-func (s *Service) Run(ctx context.Context) error { panic("being written") }
-
-// Health is how the service is doing.
-type Health struct {
-	// Ready is false before Run and while draining.
-	Ready bool
-	// Lag of the relay.
-	Lag relay.Lag
-	// Held and Parked count messages that wait in the inbox's held table.
-	Held, Parked int
+// drains: the batch under way is finished, leases are given up. It returns an error when it
+// could not start, or when a part of it failed for good.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.check(ctx); err != nil {
+		return fmt.Errorf("service %q cannot start: %w", s.name, err)
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	s.state.Store(running)
+	context.AfterFunc(ctx, func() { s.state.Store(draining) })
+	var group sync.WaitGroup
+	start := func(run func(context.Context) error) {
+		group.Go(func() {
+			if err := run(ctx); err != nil {
+				stop(err)
+			}
+		})
+	}
+	start(s.relay.Run)
+	start(s.consumer.Run)
+	if s.engine.Registered() {
+		start(func(ctx context.Context) error { return s.engine.RunTimers(ctx, s.consumer.Transact) })
+	}
+	group.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("service %q: %w", s.name, cause)
+	}
+	return nil
 }
 
-// Health reads figures from the store.
-func (s *Service) Health(ctx context.Context) (Health, error) { panic("being written") }
+func (s *Service) check(ctx context.Context) error {
+	if s.engine.Registered() {
+		s.fault(s.consumer.Register(inbox.Registration{
+			Channel: s.engine.ReplyChannel, Handle: s.handleReply, Prepare: s.engine.Prepare,
+		}))
+	}
+	s.fault(s.engine.Check(ctx))
+	return errors.Join(s.faults...)
+}
+
+func (s *Service) handleReply(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+	err := s.engine.Handle(ctx, tx, m)
+	if errors.Is(err, saga.ErrUnknownReply) {
+		err = fmt.Errorf("%w: %w", inbox.ErrUnhandleable, err)
+	}
+	return nil, err
+}

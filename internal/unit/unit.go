@@ -89,3 +89,13 @@ func From(ctx context.Context, tx skald.Tx) *Work {
 	}
 	return nil
 }
+
+// OnCommit calls fn after the commit of the unit of work that ctx carries; false when it
+// carries none.
+func OnCommit(ctx context.Context, fn func()) bool {
+	w, ok := ctx.Value(key{}).(*Work)
+	if ok {
+		w.Committed = append(w.Committed, fn)
+	}
+	return ok
+}

@@ -1,0 +1,72 @@
+package inbox
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// Config of a consumer; its zero value works.
+type Config struct {
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// BatchSize is how many messages one transaction handles at most. Defaults to 256.
+	BatchSize int
+	// HandlerTimeout is when a handler's context is cancelled. A handler that goes on all
+	// the same is abandoned after as long again, and its message held. Defaults to 10 seconds.
+	HandlerTimeout time.Duration
+	// MaxAttempts before a message is parked. Defaults to 20, which the default backoff
+	// stretches over some quarter of an hour.
+	MaxAttempts int
+	// Backoff is the wait before the next attempt, after so many have failed. Defaults to 50 ms
+	// doubled each time up to a minute, with a fifth of jitter.
+	Backoff func(attempts int) time.Duration
+	// LeaseTTL is how long a dead instance keeps its partitions. Defaults to 5 seconds.
+	LeaseTTL time.Duration
+	// Retention of dedup records, barriers and recorded replies. It must be longer than what
+	// the outboxes of the senders and the broker can replay. Defaults to 15 days.
+	Retention time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	var faults []error
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"BatchSize", int64(c.BatchSize)}, {"HandlerTimeout", int64(c.HandlerTimeout)}, {"MaxAttempts", int64(c.MaxAttempts)},
+		{"LeaseTTL", int64(c.LeaseTTL)}, {"Retention", int64(c.Retention)},
+	} {
+		if f.value < 0 {
+			faults = append(faults, fmt.Errorf("inbox: config: %s is negative", f.name))
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Backoff == nil {
+		c.Backoff = backoff
+	}
+	c.BatchSize = orDefault(c.BatchSize, 256)
+	c.HandlerTimeout = orDefault(c.HandlerTimeout, 10*time.Second)
+	c.MaxAttempts = orDefault(c.MaxAttempts, 20)
+	c.LeaseTTL = orDefault(c.LeaseTTL, 5*time.Second)
+	c.Retention = orDefault(c.Retention, 15*24*time.Hour)
+	return c, errors.Join(faults...)
+}
+
+func orDefault[T comparable](value, standard T) T {
+	var zero T
+	if value == zero {
+		return standard
+	}
+	return value
+}
+
+func backoff(attempts int) time.Duration {
+	wait := 50 * time.Millisecond << min(max(attempts-1, 0), 20)
+	wait = min(wait, time.Minute)
+	return wait - wait/10 + rand.N(wait/5+1)
+}

@@ -1,0 +1,88 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/skald-go/skald"
+)
+
+// Handle handles one message inside the batch's transaction. What it returns is the answer
+// to a command: content, or a *[skald.Refusal] as error. Any other error means that the message is
+// tried again later; one that wraps [ErrUnhandleable] parks it at once.
+type Handle func(ctx context.Context, tx skald.Tx, m *skald.Message) (answer any, err error)
+
+// ErrUnhandleable is in the chain of errors that no retry can mend: the message is parked at once.
+var ErrUnhandleable = errors.New("inbox: the message cannot be handled")
+
+// Registration says what a consumer does with the messages of a channel.
+type Registration struct {
+	Channel string
+	// Type of the messages; empty for all types of the channel.
+	Type string
+	// Version is their major version; another one has no handler.
+	Version int
+	Handle  Handle
+	// Declared says which refusal codes the handler may use; nil for none.
+	Declared func(code string) bool
+	// Prepare, if given, sees all messages of the registration in a batch before the first is handled.
+	Prepare func(ctx context.Context, tx skald.Tx, messages []*skald.Message) error
+}
+
+// route finds a message's registration.
+type route struct {
+	channel, kind string
+	version       int
+}
+
+type routes struct {
+	exact    map[route]*Registration
+	channels map[string]*Registration // those that take every type; nil value: exact ones only
+	order    []string
+}
+
+func (r *routes) add(g Registration) error {
+	if r.exact == nil {
+		r.exact, r.channels = map[route]*Registration{}, map[string]*Registration{}
+	}
+	if err := skald.CheckName(g.Channel); err != nil {
+		return fmt.Errorf("inbox: handler of %q: channel: %w", g.Type, err)
+	}
+	if _, known := r.channels[g.Channel]; !known {
+		r.channels[g.Channel] = nil
+		r.order = append(r.order, g.Channel)
+	}
+	if g.Type == "" {
+		if r.channels[g.Channel] != nil {
+			return fmt.Errorf("inbox: channel %q: two handlers for all its messages", g.Channel)
+		}
+		r.channels[g.Channel] = &g
+		return nil
+	}
+	key := route{g.Channel, g.Type, g.Version}
+	if r.exact[key] != nil {
+		return fmt.Errorf("inbox: %q version %d on channel %q: two handlers", g.Type, g.Version, g.Channel)
+	}
+	r.exact[key] = &g
+	return nil
+}
+
+func (r *routes) find(m *skald.Message) *Registration {
+	if g := r.exact[route{m.Channel, m.Type, m.Version}]; g != nil {
+		return g
+	}
+	return r.channels[m.Channel]
+}
+
+// protect calls a handler and makes its panic an error: the process lives on.
+func protect(ctx context.Context, tx skald.Tx, m *skald.Message, handle Handle, logger *slog.Logger) (answer any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			logger.Error("inbox: handler panicked", "type", m.Type, "message_id", m.ID, "panic", fmt.Sprint(p), "stack", stack())
+			err = fmt.Errorf("handler of %q panicked: %v", m.Type, p)
+		}
+	}()
+	return handle(ctx, tx, m)
+}

@@ -1,0 +1,348 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/skald-go/skald"
+)
+
+// heldLook is how often the lane looks for held messages that another process made due.
+const heldLook = time.Second
+
+// item is one piece of a batch: a delivery, a held message that is due, or a function.
+type item struct {
+	message *skald.Message
+	// Of a delivery.
+	from     *owned
+	position Position
+	fault    error
+	raw      []byte
+	// Of a held message.
+	held *Held
+	// Of a function.
+	job  func(ctx context.Context, tx skald.Tx) error
+	ctx  context.Context
+	done chan error
+
+	// failed says that the handler is not to be run again in this batch: it hung, or what it
+	// left behind broke the batch.
+	failed error
+}
+
+// lane turns what waits into batches, one after the other.
+type lane struct {
+	consumer *Consumer
+	leases   *leases
+	counts   map[string]int // partitions by channel
+	queue    []*item
+	heldAt   time.Time // when to look for held messages again
+}
+
+func newLane(c *Consumer, l *leases, partitions []Partition) *lane {
+	counts := map[string]int{}
+	for _, p := range partitions {
+		counts[p.Channel]++
+	}
+	return &lane{consumer: c, leases: l, counts: counts}
+}
+
+func (l *lane) run(ctx context.Context) {
+	for l.gather(ctx) {
+		n := min(len(l.queue), l.consumer.config.BatchSize)
+		items := l.queue[:n:n]
+		l.queue = l.queue[n:]
+		l.process(ctx, items)
+	}
+	l.consumer.stopOnce.Do(func() { close(l.consumer.stopped) })
+}
+
+// gather waits until there is something to do, and takes what else waits; false when ctx
+// ended.
+func (l *lane) gather(ctx context.Context) bool {
+	l.dueHeld(ctx)
+	if len(l.queue) == 0 {
+		look := time.NewTimer(time.Until(l.heldAt))
+		defer look.Stop()
+		select {
+		case <-ctx.Done():
+			return false
+		case a := <-l.consumer.deliveries:
+			l.enqueue(a)
+		case j := <-l.consumer.jobs:
+			l.queue = append(l.queue, j)
+		case <-l.consumer.held:
+			l.heldAt = time.Now()
+			l.dueHeld(ctx)
+		case <-look.C:
+			l.dueHeld(ctx)
+		}
+	}
+	for len(l.queue) < l.consumer.config.BatchSize {
+		select {
+		case a := <-l.consumer.deliveries:
+			l.enqueue(a)
+		case j := <-l.consumer.jobs:
+			l.queue = append(l.queue, j)
+		default:
+			return ctx.Err() == nil
+		}
+	}
+	return ctx.Err() == nil
+}
+
+func (l *lane) enqueue(a arrival) {
+	for i := range a.deliveries {
+		d := &a.deliveries[i]
+		l.queue = append(l.queue, &item{message: &d.Message, from: a.from, position: d.Position, fault: d.Fault, raw: d.Raw})
+	}
+}
+
+// dueHeld puts held messages whose time has come before everything else.
+func (l *lane) dueHeld(ctx context.Context) {
+	now := time.Now()
+	if now.Before(l.heldAt) || ctx.Err() != nil {
+		return
+	}
+	l.heldAt = now.Add(heldLook)
+	limit := l.consumer.config.BatchSize
+	due, err := l.consumer.store.DueHeld(ctx, l.consumer.group, now, limit)
+	if err == nil && len(due) < limit {
+		err = l.planHeld(ctx)
+	} else if err == nil {
+		l.heldAt = now
+	}
+	if err != nil && ctx.Err() == nil {
+		l.consumer.config.Logger.Error("inbox: held messages not read; looking again in a second", "group", l.consumer.group, "error", err)
+	}
+	items := make([]*item, 0, len(due)+len(l.queue))
+	for i := range due {
+		if l.owns(&due[i].Message) {
+			items = append(items, &item{message: &due[i].Message, held: &due[i]})
+		}
+	}
+	l.queue = append(items, l.queue...)
+}
+
+// planHeld sets the next look to the earliest next attempt. One that is due already was
+// taken just now, or belongs to another instance.
+func (l *lane) planHeld(ctx context.Context) error {
+	next, found, err := l.consumer.store.NextHeld(ctx, l.consumer.group)
+	if found && next.After(time.Now()) && next.Before(l.heldAt) {
+		l.heldAt = next
+	}
+	return err
+}
+
+// owns reports whether this instance reads the partition of a held message: its next
+// attempt is made there and nowhere else.
+func (l *lane) owns(m *skald.Message) bool {
+	n := l.counts[m.Channel]
+	return n > 0 && l.leases.owns(Partition{Channel: m.Channel, Group: l.consumer.group, Number: skald.Partition(m.OrderKey(), n)})
+}
+
+// process brings the items to their end: committed, or given up because their partition was.
+func (l *lane) process(ctx context.Context, items []*item) {
+	batch := context.WithoutCancel(ctx)
+	for attempts := 1; ; attempts++ {
+		if items = l.alive(items); len(items) == 0 {
+			return
+		}
+		err := l.attempt(batch, items)
+		if err == nil {
+			return
+		}
+		if errors.Is(err, ErrFenced) {
+			l.leases.renew(batch)
+			continue
+		}
+		l.consumer.config.Logger.Error("inbox: batch not committed; trying again", "group", l.consumer.group, "messages", len(items), "attempts", attempts, "error", err)
+		if attempts >= 3 || ctx.Err() != nil {
+			items = failJobs(items, fmt.Errorf("inbox: the batch was not committed: %w", err))
+		}
+		if ctx.Err() != nil {
+			return // uncommitted messages are delivered again to whoever comes next
+		}
+		sleep(ctx, backoff(min(attempts, 7)))
+	}
+}
+
+// alive drops deliveries of partitions that are no longer ours, and functions whose caller
+// has gone.
+func (l *lane) alive(items []*item) []*item {
+	alive := items[:0:0]
+	for _, it := range items {
+		switch {
+		case it.job != nil && it.ctx.Err() != nil:
+			it.done <- context.Cause(it.ctx)
+		case it.from != nil && !l.leases.holds(it.from):
+		default:
+			alive = append(alive, it)
+		}
+	}
+	return alive
+}
+
+func failJobs(items []*item, err error) []*item {
+	rest := items[:0:0]
+	for _, it := range items {
+		if it.job != nil {
+			it.done <- err
+			continue
+		}
+		rest = append(rest, it)
+	}
+	return rest
+}
+
+// attempt runs the items in one transaction. A handler that fails without a savepoint around
+// it, or hangs, makes it run again with one; what breaks the commit makes each item run in a
+// transaction of its own, so that only the culprit is held.
+func (l *lane) attempt(ctx context.Context, items []*item) error {
+	err := l.once(ctx, items, false)
+	for replays := 0; errors.Is(err, errReplay) && replays <= len(items); replays++ {
+		err = l.once(ctx, items, true)
+	}
+	if err == nil || errors.Is(err, ErrFenced) || l.consumer.store.Retryable(err) {
+		return err
+	}
+	if len(items) == 1 {
+		return l.holdCulprit(ctx, items[0], err)
+	}
+	for _, it := range items {
+		if err := l.attempt(ctx, []*item{it}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holdCulprit records that an item cannot be committed, without running its handler again.
+func (l *lane) holdCulprit(ctx context.Context, it *item, cause error) error {
+	if it.failed != nil {
+		return cause
+	}
+	it.failed = cause
+	return l.once(ctx, []*item{it}, true)
+}
+
+// once is one pass over the items in one transaction, watched for handlers that hang.
+func (l *lane) once(ctx context.Context, items []*item, savepoints bool) error {
+	b, err := l.consumer.store.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	handlers, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := newPass(l, b, items, savepoints || b.CheapSavepoints())
+	finished := make(chan error, 1)
+	go func() { finished <- p.run(ctx, handlers) }()
+	err = l.watch(p, finished, cancel)
+	if err == nil {
+		err = b.Commit(ctx)
+	}
+	if err != nil {
+		if rollback := b.Rollback(); rollback != nil {
+			l.consumer.config.Logger.Warn("inbox: roll back", "error", rollback)
+		}
+		return err
+	}
+	l.settle(p)
+	return nil
+}
+
+// watch waits for the pass. It cancels a handler that takes too long, and abandons one that
+// does not heed that: its transaction is rolled back under it.
+func (l *lane) watch(p *pass, finished <-chan error, cancel context.CancelFunc) error {
+	limit := l.consumer.config.HandlerTimeout
+	look := time.NewTimer(limit)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-finished:
+			return err
+		case <-look.C:
+		}
+		current := p.current.Load()
+		if current == nil {
+			look.Reset(limit)
+			continue
+		}
+		switch took := time.Since(current.since); {
+		case took >= 2*limit && current.abandon():
+			current.it.failed = fmt.Errorf("%s was still running %s after it began, although its context was cancelled; it was abandoned", current.it.describe(), took.Round(time.Millisecond))
+			return errReplay
+		case took >= limit:
+			current.cancel()
+			cancel()
+			look.Reset(max(2*limit-took, time.Millisecond))
+		default:
+			look.Reset(limit - took)
+		}
+	}
+}
+
+// errReplay asks for the batch to be run again, with a savepoint around each handler.
+var errReplay = errors.New("inbox: replay with savepoints")
+
+// settle tells everybody about a committed batch.
+func (l *lane) settle(p *pass) {
+	l.leases.committed(p.positions)
+	for it, err := range p.results {
+		it.done <- err
+	}
+	for _, fn := range p.work.Committed {
+		fn()
+	}
+	if len(p.unhold) > 0 {
+		l.heldAt = time.Now()
+	}
+	for i := range p.hold {
+		h := &p.hold[i]
+		l.consumer.logHeld(h)
+		if h.State == HeldRetrying && h.NextAttempt.Before(l.heldAt) {
+			l.heldAt = h.NextAttempt
+		}
+	}
+}
+
+// running is the handler that is being run, as the watch sees it.
+type running struct {
+	it    *item
+	since time.Time
+	state atomic.Int32
+}
+
+// The states of a running handler.
+const (
+	started int32 = iota
+	cancelled
+	finished
+	abandoned
+)
+
+func (r *running) cancel() { r.state.CompareAndSwap(started, cancelled) }
+
+// abandon reports whether the handler is given up; false when it finished just now.
+func (r *running) abandon() bool { return r.state.CompareAndSwap(cancelled, abandoned) }
+
+// finish returns the state that the handler found when it returned.
+func (r *running) finish() int32 {
+	if r.state.CompareAndSwap(started, finished) {
+		return finished
+	}
+	if r.state.CompareAndSwap(cancelled, finished) {
+		return cancelled
+	}
+	return abandoned
+}
+
+func (it *item) describe() string {
+	if it.message == nil {
+		return "a function in a batch"
+	}
+	return fmt.Sprintf("the handler of %s %q", it.message.Kind, it.message.Type)
+}

@@ -1,0 +1,387 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/unit"
+)
+
+// maxReason bounds what is kept of an error, in bytes.
+const maxReason = 2 << 10
+
+// pass is one run over a batch's items in one transaction. What it finds out is kept here
+// until the commit, and forgotten with the pass when there is none.
+type pass struct {
+	lane       *lane
+	consumer   *Consumer
+	batch      Batch
+	tx         skald.Tx
+	work       *unit.Work
+	items      []*item
+	savepoints bool
+
+	current atomic.Pointer[running]
+
+	known    map[skald.ID]Handled // handled before this batch
+	seen     map[skald.ID]bool    // handled, held or parked in this batch, or held before
+	blocked  map[ChannelKey]bool  // by a held message
+	failed   map[ChannelKey]bool  // by a held message that was tried in this batch
+	barriers map[BarrierKey]Barrier
+
+	handled   []Handled
+	changed   []Barrier
+	hold      []Held
+	unhold    []skald.ID
+	positions map[*owned]Position
+	results   map[*item]error
+}
+
+func newPass(l *lane, b Batch, items []*item, savepoints bool) *pass {
+	return &pass{
+		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, savepoints: savepoints,
+		work: unit.New(b.Tx(), time.Now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
+		blocked: map[ChannelKey]bool{}, failed: map[ChannelKey]bool{}, barriers: map[BarrierKey]Barrier{},
+		positions: map[*owned]Position{}, results: map[*item]error{},
+	}
+}
+
+// run handles every item and writes what came of it. ctx is for the store, handlers for the
+// handlers: it can be cancelled.
+func (p *pass) run(ctx, handlers context.Context) error {
+	handlers = unit.With(handlers, p.work)
+	if err := p.look(ctx); err != nil {
+		return err
+	}
+	if err := p.prepare(handlers); err != nil {
+		return err
+	}
+	for _, it := range p.items {
+		if err := p.item(ctx, handlers, it); err != nil {
+			return err
+		}
+	}
+	return p.write(ctx)
+}
+
+// look asks the store, once for the whole batch, what is known of its messages.
+func (p *pass) look(ctx context.Context) error {
+	ids := make([]skald.ID, 0, len(p.items))
+	keys := make([]ChannelKey, 0, len(p.items))
+	barriers := make([]BarrierKey, 0, len(p.items))
+	asked := map[ChannelKey]bool{}
+	for _, it := range p.items {
+		if it.message == nil || it.fault != nil {
+			continue
+		}
+		if it.held == nil {
+			ids = append(ids, it.message.ID)
+			if key := keyOf(it.message); !asked[key] {
+				asked[key] = true
+				keys = append(keys, key)
+			}
+		}
+		if key, ok := barrierOf(it.message); ok {
+			barriers = append(barriers, key)
+		}
+	}
+	known, err := p.consumer.store.Handled(ctx, p.tx, p.consumer.group, ids)
+	if err != nil {
+		return err
+	}
+	for _, h := range known {
+		p.known[h.ID] = h
+	}
+	blocked, held, err := p.consumer.store.HeldAmong(ctx, p.tx, p.consumer.group, keys, ids)
+	if err != nil {
+		return err
+	}
+	for _, key := range blocked {
+		p.blocked[key] = true
+	}
+	for _, id := range held {
+		p.seen[id] = true
+	}
+	recorded, err := p.consumer.store.LockBarriers(ctx, p.tx, barriers)
+	for _, b := range recorded {
+		p.barriers[b.BarrierKey] = b
+	}
+	return err
+}
+
+// prepare shows registrations that want it all their messages at once.
+func (p *pass) prepare(ctx context.Context) error {
+	var wanted map[*Registration][]*skald.Message
+	for _, it := range p.items {
+		if it.message == nil || it.fault != nil || it.failed != nil {
+			continue
+		}
+		g := p.consumer.routes.find(it.message)
+		if _, known := p.known[it.message.ID]; known || g == nil || g.Prepare == nil {
+			continue
+		}
+		if wanted == nil {
+			wanted = map[*Registration][]*skald.Message{}
+		}
+		wanted[g] = append(wanted[g], it.message)
+	}
+	for g, messages := range wanted {
+		if err := g.Prepare(ctx, p.tx, messages); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) item(ctx, handlers context.Context, it *item) error {
+	switch {
+	case it.job != nil:
+		return p.runJob(ctx, handlers, it)
+	case it.held != nil:
+		return p.retry(ctx, handlers, it)
+	default:
+		p.positions[it.from] = it.position
+		return p.deliver(ctx, handlers, it)
+	}
+}
+
+// deliver handles a message that came from the broker.
+func (p *pass) deliver(ctx, handlers context.Context, it *item) error {
+	m := it.message
+	if it.fault != nil {
+		p.park(it, fmt.Sprintf("what arrived is no message: %v", it.fault))
+		return nil
+	}
+	if p.seen[m.ID] {
+		return nil
+	}
+	p.seen[m.ID] = true
+	if known, ok := p.known[m.ID]; ok {
+		return p.answerAgain(known)
+	}
+	if p.blocked[keyOf(m)] {
+		overtakes, err := p.overtakes(ctx, m)
+		if err != nil {
+			return err
+		}
+		if !overtakes {
+			p.keep(it, HeldFollowing, 0, "behind another message of its key")
+			return nil
+		}
+	}
+	return p.handle(ctx, handlers, it)
+}
+
+// retry handles a held message that is due, or follows one in this batch.
+func (p *pass) retry(ctx, handlers context.Context, it *item) error {
+	if p.failed[keyOf(it.message)] {
+		return nil
+	}
+	if it.held.Raw != nil {
+		p.park(it, "what arrived is no message, and cannot be tried again: "+it.held.Reason)
+		return nil
+	}
+	return p.handle(ctx, handlers, it)
+}
+
+func (p *pass) handle(ctx, handlers context.Context, it *item) error {
+	m := it.message
+	g := p.consumer.routes.find(m)
+	switch {
+	case g == nil && m.Kind == skald.KindEvent:
+		return p.done(it, nil)
+	case g == nil:
+		p.park(it, fmt.Sprintf("no handler for %s %q version %d", m.Kind, m.Type, m.Version))
+		return nil
+	case it.failed != nil:
+		p.fail(it, it.failed)
+		return nil
+	}
+	decision, err := p.atBarrier(ctx, m)
+	if err != nil {
+		return err
+	}
+	if decision.answered {
+		reply, err := p.makeReply(m, decision.content, decision.refusal)
+		if err != nil {
+			return err
+		}
+		return p.done(it, reply)
+	}
+	return p.execute(ctx, handlers, it, g)
+}
+
+// execute runs the handler, and decides what becomes of its writes and of the message.
+func (p *pass) execute(ctx, handlers context.Context, it *item, g *Registration) error {
+	m := it.message
+	mark, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	var answer any
+	err = p.guard(it, func() (err error) {
+		answer, err = protect(skald.WithTrace(handlers, m.Trace()), p.tx, m, g.Handle, p.consumer.config.Logger)
+		return err
+	})
+	if errors.Is(err, errReplay) {
+		return err
+	}
+	refusal, refused := skald.AsRefusal(err)
+	if refused {
+		err = checkRefusal(m, g, refusal)
+	}
+	var reply *skald.Message
+	if err == nil {
+		reply, err = p.makeReply(m, answer, refusal)
+	}
+	if err != nil {
+		if err := p.undo(ctx, mark); err != nil {
+			return err
+		}
+		p.fail(it, err)
+		return nil
+	}
+	if refused && !refusal.Keeps() {
+		if err := p.undo(ctx, mark); err != nil {
+			return err
+		}
+	} else if err := p.end(ctx); err != nil {
+		return err
+	}
+	p.recordBarrier(m, refused)
+	return p.done(it, reply)
+}
+
+// guard runs fn under the lane's watch. A run that was cancelled or abandoned leaves a
+// transaction of no more use: the batch is replayed, with the item failed.
+func (p *pass) guard(it *item, fn func() error) error {
+	current := &running{it: it, since: time.Now()}
+	p.current.Store(current)
+	err := fn()
+	p.current.Store(nil)
+	switch current.finish() {
+	case abandoned:
+		return errReplay
+	case cancelled:
+		it.failed = errors.Join(fmt.Errorf("%s took longer than %s", it.describe(), p.consumer.config.HandlerTimeout), err)
+		return errReplay
+	default:
+		return err
+	}
+}
+
+func checkRefusal(m *skald.Message, g *Registration, refusal *skald.Refusal) error {
+	if m.Kind != skald.KindCommand {
+		return fmt.Errorf("handler of %s %q refused it (%s): only a command can be refused", m.Kind, m.Type, refusal.Code)
+	}
+	if g.Declared == nil || !g.Declared(refusal.Code) {
+		return fmt.Errorf("handler of %q refused with the undeclared code %q: declare it on the command", m.Type, refusal.Code)
+	}
+	return nil
+}
+
+// begin opens a savepoint where they are used, and marks the unit of work.
+func (p *pass) begin(ctx context.Context) (unit.Mark, error) {
+	if p.savepoints {
+		if err := p.batch.Savepoint(ctx); err != nil {
+			return unit.Mark{}, err
+		}
+	}
+	return p.work.Mark(), nil
+}
+
+func (p *pass) end(ctx context.Context) error {
+	if p.savepoints {
+		return p.batch.Release(ctx)
+	}
+	return nil
+}
+
+// undo takes back one message's writes; without a savepoint that takes a replay.
+func (p *pass) undo(ctx context.Context, mark unit.Mark) error {
+	if !p.savepoints {
+		return errReplay
+	}
+	p.work.Reset(mark)
+	return p.batch.RollbackTo(ctx)
+}
+
+func (p *pass) runJob(ctx, handlers context.Context, it *item) error {
+	if it.failed != nil {
+		p.results[it] = it.failed
+		return nil
+	}
+	mark, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	err = p.guard(it, func() error { return p.protectJob(handlers, it) })
+	if errors.Is(err, errReplay) {
+		return err
+	}
+	p.results[it] = err
+	if err != nil {
+		return p.undo(ctx, mark)
+	}
+	return p.end(ctx)
+}
+
+func (p *pass) protectJob(ctx context.Context, it *item) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.consumer.config.Logger.Error("inbox: function in a batch panicked", "panic", fmt.Sprint(r), "stack", stack())
+			err = fmt.Errorf("panicked: %v", r)
+		}
+	}()
+	return it.job(skald.WithTrace(ctx, skald.TraceFrom(it.ctx)), p.tx)
+}
+
+// write puts down what came of the batch, each kind in one statement.
+func (p *pass) write(ctx context.Context) error {
+	store, group := p.consumer.store, p.consumer.group
+	if err := p.work.Flush(ctx); err != nil {
+		return err
+	}
+	if err := p.consumer.outbox.AddMessages(ctx, p.tx, p.work.Outgoing); err != nil {
+		return err
+	}
+	if err := store.RecordHandled(ctx, p.tx, group, p.work.Now, p.handled); err != nil {
+		return err
+	}
+	if err := store.SaveBarriers(ctx, p.tx, p.work.Now, p.changed); err != nil {
+		return err
+	}
+	// In this order: what is removed makes the next of its key due, also one held just now.
+	if err := store.Hold(ctx, p.tx, group, p.hold); err != nil {
+		return err
+	}
+	if err := store.Unhold(ctx, p.tx, group, p.unhold); err != nil {
+		return err
+	}
+	leases := make([]Lease, 0, len(p.positions))
+	for o, position := range p.positions {
+		if !p.lane.leases.holds(o) {
+			return ErrFenced
+		}
+		leases = append(leases, Lease{Partition: o.lease.Partition, Epoch: o.lease.Epoch, Position: position})
+	}
+	return store.SavePositions(ctx, p.tx, leases)
+}
+
+func keyOf(m *skald.Message) ChannelKey { return ChannelKey{m.Channel, m.OrderKey()} }
+
+// barrierOf reads the barrier that a saga's command names.
+func barrierOf(m *skald.Message) (BarrierKey, bool) {
+	attempt := m.Headers.Get(skald.HeaderBarrier)
+	if attempt == "" || m.Kind != skald.KindCommand {
+		return BarrierKey{}, false
+	}
+	n, err := strconv.Atoi(attempt)
+	saga, bad := skald.ParseID(m.Headers.Get(skald.HeaderSaga))
+	return BarrierKey{saga, m.Headers.Get(skald.HeaderStep), n}, err == nil && bad == nil
+}

@@ -1,0 +1,259 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/internal/unit"
+	"github.com/skald-go/skald/outbox"
+)
+
+// EngineConfig wires an engine; every field is required.
+type EngineConfig struct {
+	Store  Store
+	Outbox *outbox.Outbox
+	// ReplyChannel is where participants answer.
+	ReplyChannel string
+	// TxType is the store's transaction type.
+	TxType reflect.Type
+	Logger *slog.Logger
+}
+
+// Engine runs the registered sagas of one service. It has no goroutine of its own: it works
+// inside the transactions of the consumer's batches. It is safe for concurrent use once
+// every definition is registered.
+type Engine struct {
+	EngineConfig
+	scripts map[string]map[int]*script
+	faults  []error
+	waiters waiters
+	timer   chan struct{}
+}
+
+// NewEngine returns an engine without definitions.
+func NewEngine(config EngineConfig) *Engine {
+	return &Engine{EngineConfig: config, scripts: map[string]map[int]*script{}, timer: make(chan struct{}, 1)}
+}
+
+// Host is the service that a saga is registered with.
+type Host interface{ SagaEngine() *Engine }
+
+// Register adds a definition to a service. A faulty definition is reported by the service's
+// Run, with every fault at once, before anything starts.
+func Register[S any](host Host, definition Definition[S]) *Saga[S] {
+	e := host.SagaEngine()
+	s, err := compile(&definition)
+	if err != nil {
+		e.faults = append(e.faults, err)
+		return &Saga[S]{engine: e}
+	}
+	e.register(s)
+	return &Saga[S]{engine: e, script: s}
+}
+
+func (e *Engine) register(s *script) {
+	for _, actions := range []map[string]*erased{s.do, s.undo} {
+		for name, a := range actions {
+			if a.run != nil && !e.TxType.AssignableTo(a.txType) {
+				e.faults = append(e.faults, fmt.Errorf("saga %q: step %q takes a transaction of type %s, and the store's is %s", s.name, name, a.txType, e.TxType))
+			}
+		}
+	}
+	versions := e.scripts[s.name]
+	if versions == nil {
+		versions = map[int]*script{}
+		e.scripts[s.name] = versions
+	}
+	if versions[s.version] != nil {
+		e.faults = append(e.faults, fmt.Errorf("saga %q version %d: registered twice", s.name, s.version))
+	}
+	versions[s.version] = s
+}
+
+// Registered reports whether there is any definition: without one, nothing has to be read.
+func (e *Engine) Registered() bool { return len(e.scripts) > 0 }
+
+// Check returns the faults of all registrations, and refuses a definition that was changed
+// under its version number.
+func (e *Engine) Check(ctx context.Context) error {
+	faults := slices.Clone(e.faults)
+	for name, versions := range e.scripts {
+		for version, s := range versions {
+			stored, err := e.Store.RegisterDefinition(ctx, name, version, s.fingerprint())
+			if err != nil {
+				return fmt.Errorf("saga %q version %d: store its fingerprint: %w", name, version, err)
+			}
+			if stored != s.fingerprint() {
+				faults = append(faults, fmt.Errorf("saga %q: the definition differs from the one that was registered as version %d: raise Version, and keep the old definition registered while it has live instances", name, version))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Handle takes a participant's reply, inside a batch. Its errors wrap [ErrUnknownReply] when the
+// reply belongs to no saga of ours; others mean "try again".
+func (e *Engine) Handle(ctx context.Context, tx skald.Tx, m *skald.Message) error {
+	id, answer, err := readAnswer(m)
+	if err != nil {
+		return err
+	}
+	return e.within(ctx, tx, func(s *session) error {
+		in, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		return s.answer(ctx, in, answer, m)
+	})
+}
+
+// ErrUnknownReply says that a reply belongs to no saga, or answers what was never asked.
+var ErrUnknownReply = errors.New("saga: reply to nothing that was asked")
+
+// Prepare loads the sagas of a batch's replies in one statement.
+func (e *Engine) Prepare(ctx context.Context, tx skald.Tx, messages []*skald.Message) error {
+	work := unit.From(ctx, tx)
+	ids := make([]skald.ID, 0, len(messages))
+	for _, m := range messages {
+		if id, err := skald.ParseID(m.Headers.Get(skald.HeaderSaga)); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	if work == nil || len(ids) == 0 {
+		return nil
+	}
+	return e.session(work).preload(ctx, ids)
+}
+
+func readAnswer(m *skald.Message) (skald.ID, machine.Answer, error) {
+	id, err := skald.ParseID(m.Headers.Get(skald.HeaderSaga))
+	if err != nil {
+		return id, machine.Answer{}, fmt.Errorf("%w: header %s: %w", ErrUnknownReply, skald.HeaderSaga, err)
+	}
+	attempt, err := strconv.Atoi(m.Headers.Get(skald.HeaderAttempt))
+	if err != nil {
+		return id, machine.Answer{}, fmt.Errorf("%w: header %s: %w", ErrUnknownReply, skald.HeaderAttempt, err)
+	}
+	a := machine.Answer{
+		Step: m.Headers.Get(skald.HeaderStep), Action: machine.Action(m.Headers.Get(skald.HeaderAction)), Attempt: attempt,
+	}
+	switch outcome := m.Headers.Get(skald.HeaderOutcome); outcome {
+	case skald.OutcomeSuccess:
+	case skald.OutcomeRefused:
+		a.Refused = true
+	default:
+		return id, a, fmt.Errorf("%w: header %s is %q", ErrUnknownReply, skald.HeaderOutcome, outcome)
+	}
+	return id, a, nil
+}
+
+// within runs fn with the batch's session, or with one of its own that is written at once
+// when tx is the caller's own transaction.
+func (e *Engine) within(ctx context.Context, tx skald.Tx, fn func(*session) error) error {
+	if work := unit.From(ctx, tx); work != nil {
+		return fn(e.session(work))
+	}
+	work := unit.New(tx, time.Now().UTC())
+	s := newSession(e, work)
+	if err := fn(s); err != nil {
+		return err
+	}
+	if err := s.Flush(ctx, work); err != nil {
+		return err
+	}
+	return e.Outbox.Add(ctx, tx, work.Outgoing...)
+}
+
+func (e *Engine) session(work *unit.Work) *session {
+	return work.Part(e, func() unit.Part { return newSession(e, work) }).(*session)
+}
+
+// script finds the definition that an instance started with.
+func (e *Engine) script(name string, version int) (*script, error) {
+	if s := e.scripts[name][version]; s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("saga %q: version %d is not registered in this process: register it until its last instance has ended", name, version)
+}
+
+// environment is what a local action runs in.
+type environment struct {
+	ctx   context.Context
+	tx    skald.Tx
+	state []byte
+}
+
+func decode[S any](encoded []byte) (S, error) {
+	var state S
+	if err := json.Unmarshal(encoded, &state); err != nil {
+		return state, fmt.Errorf("saga: decode the state: %w", err)
+	}
+	return state, nil
+}
+
+// changed decodes a state, lets fn change it, and encodes it.
+func changed[S any](encoded []byte, fn func(*S) error) ([]byte, error) {
+	state, err := decode[S](encoded)
+	if err != nil {
+		return nil, err
+	}
+	if err := fn(&state); err != nil {
+		return nil, err
+	}
+	return encode(state)
+}
+
+func encode(state any) ([]byte, error) {
+	encoded, err := json.Marshal(state)
+	if err != nil {
+		return nil, fmt.Errorf("saga: encode the state: %w", err)
+	}
+	return encoded, nil
+}
+
+// waiters are the goroutines that await the end of a saga in this process.
+type waiters struct {
+	mu sync.Mutex
+	by map[waiterKey][]chan struct{}
+}
+
+type waiterKey struct{ name, key string }
+
+func (w *waiters) add(k waiterKey) (woken chan struct{}, remove func()) {
+	woken = make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.by == nil {
+		w.by = map[waiterKey][]chan struct{}{}
+	}
+	w.by[k] = append(w.by[k], woken)
+	return woken, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.by[k] = slices.DeleteFunc(w.by[k], func(c chan struct{}) bool { return c == woken })
+		if len(w.by[k]) == 0 {
+			delete(w.by, k)
+		}
+	}
+}
+
+func (w *waiters) wake(k waiterKey) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.by[k] {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/internal/unit"
+)
+
+// session is the engine's share of a unit of work: the instances it has loaded or started,
+// and what is to be written of them once, at the end.
+type session struct {
+	engine *Engine
+	work   *unit.Work
+	loaded map[skald.ID]*instance
+	// saved lists the changed instances in the order of their first change.
+	saved   []*instance
+	history []Entry
+
+	// What the current message changed, to be forgotten by Reset.
+	mark struct {
+		history int
+		changed []before
+	}
+}
+
+// instance is a saga in memory: its record as it will be written, and the machine's view.
+type instance struct {
+	record  Record
+	machine machine.Instance
+	script  *script
+	dirty   bool
+}
+
+// before is an instance as it was before the current message.
+type before struct {
+	in   *instance
+	copy instance
+	new  bool
+}
+
+func newSession(e *Engine, work *unit.Work) *session {
+	return &session{engine: e, work: work, loaded: map[skald.ID]*instance{}}
+}
+
+// Mark implements [unit.Part].
+func (s *session) Mark() {
+	s.mark.history, s.mark.changed = len(s.history), s.mark.changed[:0]
+}
+
+// Reset implements [unit.Part].
+func (s *session) Reset() {
+	s.history = s.history[:s.mark.history]
+	for i := len(s.mark.changed) - 1; i >= 0; i-- {
+		b := &s.mark.changed[i]
+		if b.new {
+			delete(s.loaded, b.in.record.ID)
+		}
+		*b.in = b.copy
+	}
+	s.mark.changed = s.mark.changed[:0]
+}
+
+// Flush implements [unit.Part]: one statement for the instances, one for the history.
+func (s *session) Flush(ctx context.Context, work *unit.Work) error {
+	records := make([]Record, 0, len(s.saved))
+	soon := false
+	for _, in := range s.saved {
+		if !in.dirty {
+			continue
+		}
+		in.dirty = false
+		records = append(records, in.record)
+		soon = soon || !in.record.DueAt.IsZero() && in.record.DueAt.Before(work.Now.Add(timerLook))
+		if in.record.Status.Ended() || in.record.Status == Parked {
+			key := waiterKey{in.record.Name, in.record.Key}
+			work.Committed = append(work.Committed, func() { s.engine.waiters.wake(key) })
+		}
+	}
+	if soon {
+		work.Committed = append(work.Committed, s.engine.rearm)
+	}
+	if err := s.engine.Store.SaveSagas(ctx, work.Tx, records); err != nil {
+		return err
+	}
+	return s.engine.Store.AddHistory(ctx, work.Tx, s.history)
+}
+
+// preload loads those of ids that the session does not have yet.
+func (s *session) preload(ctx context.Context, ids []skald.ID) error {
+	missing := make([]skald.ID, 0, len(ids))
+	asked := make(map[skald.ID]bool, len(ids))
+	for _, id := range ids {
+		if s.loaded[id] == nil && !asked[id] {
+			asked[id] = true
+			missing = append(missing, id)
+		}
+	}
+	records, err := s.engine.Store.LoadSagas(ctx, s.work.Tx, missing)
+	if err != nil {
+		return err
+	}
+	for i := range records {
+		s.loaded[records[i].ID] = &instance{record: records[i]}
+	}
+	return nil
+}
+
+func (s *session) load(ctx context.Context, id skald.ID) (*instance, error) {
+	if s.loaded[id] == nil {
+		if err := s.preload(ctx, []skald.ID{id}); err != nil {
+			return nil, err
+		}
+	}
+	in := s.loaded[id]
+	if in == nil {
+		return nil, fmt.Errorf("%w: no saga %s", ErrUnknownReply, id)
+	}
+	return in, s.open(in)
+}
+
+// open decodes what was loaded, once.
+func (s *session) open(in *instance) error {
+	if in.script != nil {
+		return nil
+	}
+	found, err := s.engine.script(in.record.Name, in.record.Version)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(in.record.Progress, &in.machine); err != nil {
+		return fmt.Errorf("saga %s: decode its progress: %w", in.record.ID, err)
+	}
+	in.machine.Status = machine.Status(in.record.Status)
+	in.machine.Reason, in.machine.DueAt = in.record.Reason, in.record.DueAt
+	in.script = found
+	return nil
+}
+
+// start adds a new instance and runs it up to its first command.
+func (s *session) start(ctx context.Context, record Record, found *script) error {
+	in := &instance{script: found}
+	s.mark.changed = append(s.mark.changed, before{in: in, copy: *in, new: true})
+	in.record = record
+	s.loaded[record.ID] = in
+	return s.apply(ctx, in, machine.Start{})
+}
+
+// answer applies a reply, and records it in the state if it is the one that counts.
+func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m *skald.Message) error {
+	s.remember(in)
+	counts := in.machine.Counts(a)
+	if a.Refused {
+		var refusal skald.Refusal
+		if err := skald.Decode(m, &refusal); err != nil {
+			return err
+		}
+		a.Detail = refusal.Code + ": " + refusal.Message
+		if err := s.recordRefusal(in, a, refusal, counts); err != nil {
+			return err
+		}
+	} else if do := in.script.do[a.Step]; counts && a.Action != machine.Undo && do != nil && do.reply != nil {
+		state, err := do.reply(in.record.State, m)
+		if err != nil {
+			return err
+		}
+		in.record.State = state
+	}
+	if !counts {
+		s.engine.Logger.Warn("saga: reply ignored: it is late, or contradicts the one that counted",
+			"saga", in.record.Name, "saga_id", in.record.ID, "step", a.Step, "action", a.Action, "refused", a.Refused)
+	}
+	err := s.apply(ctx, in, a)
+	if errors.Is(err, machine.ErrUnknownAnswer) {
+		return fmt.Errorf("%w: saga %s: %w", ErrUnknownReply, in.record.ID, err)
+	}
+	return err
+}
+
+func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Refusal, counts bool) error {
+	do := in.script.do[a.Step]
+	if !counts || a.Action == machine.Undo || do == nil || do.refused == nil {
+		return nil
+	}
+	state, err := do.refused(in.record.State, refusal)
+	if err == nil {
+		in.record.State = state
+	}
+	return err
+}
+
+// apply steps the machine and carries out the effects, until nothing local is left to do.
+func (s *session) apply(ctx context.Context, in *instance, event machine.Event) error {
+	s.remember(in)
+	events := []machine.Event{event}
+	for len(events) > 0 {
+		next, effects, err := machine.Apply(&in.script.machine, in.machine, events[0], s.work.Now)
+		if err != nil {
+			return err
+		}
+		in.machine, events = next, events[1:]
+		for _, effect := range effects {
+			answer, err := s.carryOut(ctx, in, effect)
+			if err != nil {
+				return err
+			}
+			if answer != nil {
+				events = append(events, *answer)
+			}
+		}
+	}
+	return s.settle(in)
+}
+
+func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Effect) (*machine.Answer, error) {
+	switch e := effect.(type) {
+	case machine.Record:
+		s.history = append(s.history, Entry{Saga: in.record.ID, Number: e.Number, At: s.work.Now, Step: e.Step, What: e.What, Detail: e.Detail})
+		return nil, nil
+	case machine.Perform:
+		action := in.script.do[e.Step]
+		if e.Action == machine.Undo {
+			action = in.script.undo[e.Step]
+		}
+		if e.Local {
+			return s.runLocal(ctx, in, e, action)
+		}
+		return nil, s.send(ctx, in, e, action)
+	default:
+		return nil, fmt.Errorf("saga: unknown effect %T", effect)
+	}
+}
+
+func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (*machine.Answer, error) {
+	answer := &machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
+	state, err := action.run(environment{ctx, s.work.Tx, in.record.State})
+	if refusal, refused := skald.AsRefusal(err); refused {
+		if in.record.Revision == 0 { // nothing is settled yet: the start itself is refused
+			return nil, refusal
+		}
+		answer.Refused, answer.Detail = true, refusal.Code+": "+refusal.Message
+		return answer, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("saga %q: local step %q: %w", in.record.Name, e.Step, err)
+	}
+	in.record.State = state
+	return answer, nil
+}
+
+func (s *session) send(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
+	m, err := action.request(in.record.State)
+	if err != nil {
+		return fmt.Errorf("saga %q: build the command of step %q: %w", in.record.Name, e.Step, err)
+	}
+	m.Headers = make(skald.Headers, 0, 10)
+	m.Headers.Set(skald.HeaderReplyTo, s.engine.ReplyChannel)
+	m.Headers.Set(skald.HeaderSaga, in.record.ID.String())
+	m.Headers.Set(skald.HeaderStep, e.Step)
+	m.Headers.Set(skald.HeaderAction, string(e.Action))
+	m.Headers.Set(skald.HeaderAttempt, strconv.Itoa(e.Attempt))
+	if e.Barrier {
+		m.Headers.Set(skald.HeaderBarrier, strconv.Itoa(e.DoAttempt))
+	}
+	ctx = unit.With(skald.WithTrace(ctx, in.record.Trace), s.work)
+	return s.engine.Outbox.Add(ctx, s.work.Tx, m)
+}
+
+// remember keeps the instance as it was before the current message.
+func (s *session) remember(in *instance) {
+	for i := range s.mark.changed {
+		if s.mark.changed[i].in == in {
+			return
+		}
+	}
+	s.mark.changed = append(s.mark.changed, before{in: in, copy: *in})
+}
+
+// settle writes the machine's view into the record.
+func (s *session) settle(in *instance) error {
+	progress, err := json.Marshal(in.machine)
+	if err != nil {
+		return fmt.Errorf("saga: encode progress: %w", err)
+	}
+	r := &in.record
+	r.Progress = progress
+	r.Status, r.Reason, r.DueAt = Status(in.machine.Status), in.machine.Reason, in.machine.DueAt
+	if in.machine.Wait != nil {
+		r.Step = in.machine.Wait.Step
+	}
+	r.UpdatedAt = s.work.Now
+	if !in.dirty {
+		in.dirty = true
+		r.Revision++
+		s.saved = append(s.saved, in)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package saga
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
+)
+
+// timerBatch is how many due sagas are handled together.
+const timerBatch = 256
+
+// timerLook is how often the timers look at the store at least: a deadline further away
+// needs no wake-up.
+const timerLook = time.Second
+
+// Transact runs fn in the transaction of the service's next batch.
+type Transact func(ctx context.Context, fn func(ctx context.Context, tx skald.Tx) error) error
+
+// RunTimers fires deadlines until ctx ends: durable, because they are a column of the saga's
+// row. It sleeps until the earliest of them, and looks once a second for those that another
+// process has set.
+func (e *Engine) RunTimers(ctx context.Context, transact Transact) error {
+	for ctx.Err() == nil {
+		fired, err := e.fireDue(ctx, transact)
+		if err != nil && ctx.Err() == nil {
+			e.Logger.Error("saga: timers could not be fired; trying again", "error", err)
+		}
+		if fired == timerBatch && err == nil {
+			continue
+		}
+		e.sleepUntilDue(ctx)
+	}
+	return nil
+}
+
+func (e *Engine) fireDue(ctx context.Context, transact Transact) (int, error) {
+	ids, err := e.Store.DueSagas(ctx, time.Now(), timerBatch)
+	if err != nil {
+		return 0, err
+	}
+	var group sync.WaitGroup
+	failed := make([]error, len(ids))
+	for i, id := range ids {
+		group.Go(func() {
+			failed[i] = transact(ctx, func(ctx context.Context, tx skald.Tx) error { return e.Timeout(ctx, tx, id) })
+		})
+	}
+	group.Wait()
+	for i, err := range failed {
+		if err != nil {
+			return len(ids), fmt.Errorf("saga %s: %w", ids[i], err)
+		}
+	}
+	return len(ids), nil
+}
+
+// Timeout applies a saga's deadline if it has passed, inside a batch.
+func (e *Engine) Timeout(ctx context.Context, tx skald.Tx, id skald.ID) error {
+	return e.within(ctx, tx, func(s *session) error {
+		in, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		if in.machine.DueAt.IsZero() || s.work.Now.Before(in.machine.DueAt) {
+			return nil
+		}
+		return s.apply(ctx, in, machine.Timeout{})
+	})
+}
+
+// Resume lets an operator try again what a parked saga stands at, with a reason for the
+// history. It runs inside the caller's transaction.
+func (e *Engine) Resume(ctx context.Context, tx skald.Tx, id skald.ID, reason string) error {
+	return e.within(ctx, tx, func(s *session) error {
+		in, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		return s.apply(ctx, in, machine.Resume{Detail: reason})
+	})
+}
+
+// rearm wakes the timers after a deadline was set.
+func (e *Engine) rearm() {
+	select {
+	case e.timer <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Engine) sleepUntilDue(ctx context.Context) {
+	wait := timerLook
+	if due, found, err := e.Store.NextDue(ctx); err == nil && found {
+		wait = max(min(wait, time.Until(due)), time.Millisecond)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-e.timer:
+	}
+}

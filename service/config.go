@@ -1,0 +1,63 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/relay"
+)
+
+// Config of a service; its zero value works.
+type Config struct {
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// BatchSize is how many messages one transaction handles at most. Defaults to 256.
+	BatchSize int
+	// HandlerTimeout bounds one handler's run. Defaults to 10 seconds.
+	HandlerTimeout time.Duration
+	// MaxAttempts before a message is parked. Defaults to 20, over some quarter of an hour.
+	MaxAttempts int
+	// LeaseTTL is how long a dead instance keeps its partitions and its outbox. Defaults to 5
+	// seconds.
+	LeaseTTL time.Duration
+	// OutboxRetention of published messages: within it, a broker that was wiped gets
+	// everything again. Defaults to 3 days.
+	OutboxRetention time.Duration
+	// InboxRetention of dedup records, barriers and recorded replies: longer than what outboxes and
+	// broker can replay. Defaults to 15 days.
+	InboxRetention time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.OutboxRetention == 0 {
+		c.OutboxRetention = 3 * 24 * time.Hour
+	}
+	if c.InboxRetention == 0 {
+		c.InboxRetention = 15 * 24 * time.Hour
+	}
+	if c.InboxRetention <= c.OutboxRetention {
+		return c, fmt.Errorf("service: config: InboxRetention (%s) must be longer than OutboxRetention (%s): what an outbox can replay, every inbox must still know",
+			c.InboxRetention, c.OutboxRetention)
+	}
+	if c.OutboxRetention < 0 {
+		return c, errors.New("service: config: OutboxRetention is negative")
+	}
+	return c, nil
+}
+
+func (c Config) inbox(logger *slog.Logger) inbox.Config {
+	return inbox.Config{
+		Logger: logger, BatchSize: c.BatchSize, HandlerTimeout: c.HandlerTimeout, MaxAttempts: c.MaxAttempts,
+		LeaseTTL: c.LeaseTTL, Retention: c.InboxRetention,
+	}
+}
+
+func (c Config) relay(logger *slog.Logger) relay.Config {
+	return relay.Config{Logger: logger, LeaseTTL: c.LeaseTTL, Retention: c.OutboxRetention}
+}
