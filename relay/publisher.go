@@ -26,8 +26,9 @@ type Session interface {
 	// After an error nothing is known about any of them.
 	Publish(ctx context.Context, messages []skald.Message) (Receipt, error)
 	// Durable returns the newest receipt up to which everything is surely on the broker's
-	// disk, and the mark to store with the checkpoint. It may ask the broker; the relay calls it
-	// at most every second, and not when idle. An error ends the session.
+	// disk, and the mark to store with the checkpoint. It asks the broker, and fails when the broker
+	// does not hold any more what this session published; the relay calls it every second, and
+	// every ten seconds when idle. An error ends the session.
 	Durable(ctx context.Context) (receipt uint64, mark string, err error)
 	Close() error
 }

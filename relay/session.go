@@ -9,8 +9,13 @@ import (
 	"github.com/skald-go/skald"
 )
 
-// settleEvery is how often the checkpoint moves while there is something to settle.
-const settleEvery = time.Second
+const (
+	// settleEvery is how often the checkpoint moves while there is something to settle.
+	settleEvery = time.Second
+	// idleEvery is how often the broker is asked all the same: an idle session would not notice
+	// otherwise that the broker was wiped.
+	idleEvery = 10 * time.Second
+)
 
 // run is one session with the broker: from the checkpoint until the first error.
 type run struct {
@@ -22,6 +27,7 @@ type run struct {
 	settled []settled
 	// receipt is the newest one.
 	receipt uint64
+	asked   time.Time // the broker, for what is durable
 }
 
 // settled says that everything up to position is on its way under a receipt.
@@ -261,9 +267,11 @@ func (u *run) release(ctx context.Context, ids []skald.ID) error {
 
 // settle moves the checkpoint over the contiguous prefix that is surely on the broker's disk.
 func (u *run) settle(ctx context.Context) error {
-	if len(u.settled) == 0 {
+	now := time.Now()
+	if len(u.settled) == 0 && now.Sub(u.asked) < idleEvery {
 		return nil
 	}
+	u.asked = now
 	durable, mark, err := u.session.Durable(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,155 @@
+package machine
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata from what the machine does now; review the diff")
+
+// TestScripts runs every script in testdata. A script is a definition, then events; below
+// each event stands what the machine did, which -update rewrites.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(want))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(want) {
+				t.Errorf("the transcript differs; got:\n%s", got)
+			}
+		})
+	}
+}
+
+// play runs a script and returns it with what the machine does now.
+func play(t *testing.T, script string) string {
+	t.Helper()
+	var out strings.Builder
+	var definition Definition
+	var in Instance
+	now := time.Unix(0, 0).UTC()
+	lines := bufio.NewScanner(strings.NewReader(script))
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.HasPrefix(line, "\t") {
+			continue
+		}
+		out.WriteString(line + "\n")
+		verb, rest, _ := strings.Cut(line, " ")
+		switch verb {
+		case "", "#":
+		case "compensatable", "pivot", "retriable":
+			definition.Steps = append(definition.Steps, readStep(t, verb, rest))
+		case "pass":
+			d, err := time.ParseDuration(rest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(d)
+		default:
+			next, effects, err := Apply(&definition, in, readEvent(t, verb, rest), now)
+			in = next
+			printOutcome(&out, &in, effects, err)
+		}
+	}
+	return out.String()
+}
+
+func readStep(t *testing.T, class, rest string) Step {
+	t.Helper()
+	fields := strings.Split(rest, "; ")
+	s := Step{Name: fields[0], Class: map[string]Class{"compensatable": Compensatable, "pivot": Pivot, "retriable": Retriable}[class]}
+	for _, field := range fields[1:] {
+		switch name, value, _ := strings.Cut(field, " "); name {
+		case "local":
+			s.Local = true
+		case "undo":
+			s.Undo, s.UndoLocal = true, value == "local"
+		case "deadline":
+			d, err := time.ParseDuration(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Deadline = d
+		default:
+			t.Fatalf("step %q: what is %q?", s.Name, field)
+		}
+	}
+	return s
+}
+
+// readEvent reads "done do 1 NAME", "refused undo 2 NAME", "start", "timeout", "resume WHY".
+func readEvent(t *testing.T, verb, rest string) Event {
+	t.Helper()
+	switch verb {
+	case "start":
+		return Start{}
+	case "timeout":
+		return Timeout{}
+	case "resume":
+		return Resume{Detail: rest}
+	case "done", "refused":
+		fields := strings.SplitN(rest, " ", 3)
+		a := Answer{Action: Action(fields[0]), Step: fields[2], Refused: verb == "refused"}
+		if _, err := fmt.Sscan(fields[1], &a.Attempt); err != nil {
+			t.Fatal(err)
+		}
+		if a.Refused {
+			a.Detail = "no"
+		}
+		return a
+	default:
+		t.Fatalf("what is %q?", verb)
+		return nil
+	}
+}
+
+func printOutcome(out *strings.Builder, in *Instance, effects []Effect, err error) {
+	if err != nil {
+		fmt.Fprintf(out, "\terror: %v\n", err)
+		return
+	}
+	for _, effect := range effects {
+		switch e := effect.(type) {
+		case Record:
+			fmt.Fprintf(out, "\t%d. %s\n", e.Number, strings.TrimSpace(e.Step+" "+e.What+" "+e.Detail))
+		case Perform:
+			where := "send"
+			if e.Local {
+				where = "run"
+			}
+			fmt.Fprintf(out, "\t%s %s of %s, attempt %d", where, e.Action, e.Step, e.Attempt)
+			if e.Barrier {
+				fmt.Fprintf(out, ", barrier %d", e.DoAttempt)
+			}
+			out.WriteString("\n")
+		}
+	}
+	fmt.Fprintf(out, "\t= %s", in.Status)
+	if !in.DueAt.IsZero() {
+		fmt.Fprintf(out, ", due at %s", in.DueAt.Sub(time.Unix(0, 0)))
+	}
+	if in.Reason != "" {
+		fmt.Fprintf(out, " (%s)", in.Reason)
+	}
+	out.WriteString("\n")
+}

@@ -1,0 +1,140 @@
+package saga
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skald-go/skald"
+)
+
+type ticket struct {
+	Order string `json:"order"`
+	ID    string `json:"id"`
+}
+
+type state struct {
+	Order, Ticket string
+}
+
+func (s state) ticket() ticket { return ticket{s.Order, s.Ticket} }
+
+func (s *state) created(t ticket) { s.Ticket = t.ID }
+
+var (
+	create = skald.Command[ticket, ticket]{Name: "kitchen.create", Channel: "kitchen"}
+	reject = skald.Command[ticket, ticket]{Name: "kitchen.reject", Channel: "kitchen"}
+	charge = skald.Command[ticket, ticket]{Name: "bank.charge", Channel: "bank"}
+)
+
+func local(context.Context, skald.Tx, *state) error { return nil }
+
+// byOrder builds the undo from what was known before Do.
+func byOrder(s state) ticket { return ticket{Order: s.Order} }
+
+func definition() Definition[state] {
+	return Definition[state]{
+		Name: "order.create",
+		Compensatable: []Compensatable[state]{
+			{Name: "create order", Do: Local(local), Undo: Local(local)},
+			{Name: "create ticket", Do: Call(create, state.ticket).Then((*state).created), Undo: Call(reject, byOrder)},
+		},
+		Pivot:     Step[state]{Name: "charge", Do: Call(charge, state.ticket), Bar: time.Minute},
+		Retriable: []Step[state]{{Name: "approve", Do: Local(local)}},
+	}
+}
+
+func TestASoundDefinitionCompiles(t *testing.T) {
+	d := definition()
+	if _, err := compile(&d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(d *Definition[state])
+		say    string
+	}{
+		"no name":              {func(d *Definition[state]) { d.Name = "" }, "name"},
+		"no steps":             {func(d *Definition[state]) { *d = Definition[state]{Name: "x"} }, "no steps"},
+		"no Do":                {func(d *Definition[state]) { d.Retriable[0].Do = nil }, "no Do"},
+		"a nameless step":      {func(d *Definition[state]) { d.Retriable[0].Name = "" }, "a name of"},
+		"two of a name":        {func(d *Definition[state]) { d.Retriable[0].Name = "charge" }, "two steps have this name"},
+		"undo from the reply":  {func(d *Definition[state]) { d.Compensatable[1].Undo = Call(reject, state.ticket) }, "built from Do's reply"},
+		"undo elsewhere":       {func(d *Definition[state]) { d.Compensatable[1].Undo = Call(charge, byOrder) }, "both must go to one"},
+		"undo of a local step": {func(d *Definition[state]) { d.Compensatable[0].Undo = Call(reject, byOrder) }, "make it two steps"},
+		"undo with an answer": {func(d *Definition[state]) {
+			d.Compensatable[1].Undo = Call(reject, byOrder).Then((*state).created)
+		}, "records its reply"},
+		"bar after the pivot": {func(d *Definition[state]) { d.Retriable[0].Bar = time.Second }, "only a pivot has a bar"},
+		"bar of a local one":  {func(d *Definition[state]) { d.Pivot.Do = Local(local) }, "needs no bar"},
+		"negative deadline":   {func(d *Definition[state]) { d.Compensatable[0].Deadline = -1 }, "not negative"},
+		"refused after pivot": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Call(create, state.ticket).Refused(func(*state, skald.Refusal) {})
+		}, "Refused after the pivot"},
+		"a faulty contract": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Call(skald.Command[ticket, ticket]{Name: "X"}, state.ticket)
+		}, "channel"},
+	} {
+		d := definition()
+		c.change(&d)
+		if _, err := compile(&d); err == nil || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%s: %v; want it to say %q", name, err, c.say)
+		}
+	}
+}
+
+func TestTheFingerprintChangesWithWhatARunningInstanceWouldNotice(t *testing.T) {
+	print := func(change func(d *Definition[state])) string {
+		d := definition()
+		change(&d)
+		s, err := compile(&d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.fingerprint()
+	}
+	original := print(func(*Definition[state]) {})
+	for name, change := range map[string]func(d *Definition[state]){
+		"step renamed":   func(d *Definition[state]) { d.Retriable[0].Name = "accept" },
+		"step removed":   func(d *Definition[state]) { d.Retriable = nil },
+		"undo removed":   func(d *Definition[state]) { d.Compensatable[0].Undo = nil },
+		"command":        func(d *Definition[state]) { d.Pivot.Do = Call(create, state.ticket) },
+		"bar":            func(d *Definition[state]) { d.Pivot.Bar = time.Hour },
+		"local to call":  func(d *Definition[state]) { d.Retriable[0].Do = Call(charge, state.ticket) },
+		"pivot moved up": func(d *Definition[state]) { d.Compensatable = d.Compensatable[:1] },
+	} {
+		if print(change) == original {
+			t.Errorf("%s: the fingerprint is the same", name)
+		}
+	}
+	if print(func(*Definition[state]) {}) != original {
+		t.Error("the fingerprint of the same definition differs")
+	}
+}
+
+func TestFilledLeavesNothingEmpty(t *testing.T) {
+	type inner struct{ A, B string }
+	got := filled[struct {
+		S string
+		I int
+		F float64
+		P *inner
+		L []inner
+		M map[string]int
+		T time.Time
+		B bool
+	}]()
+	v := reflect.ValueOf(got)
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			t.Errorf("field %s is empty", v.Type().Field(i).Name)
+		}
+	}
+	if got.P.B != "filled" || got.L[0].A != "filled" || len(got.M) != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
