@@ -36,8 +36,11 @@ func (c Config) withDefaults() (Config, error) {
 		name  string
 		value int64
 	}{
-		{"BatchSize", int64(c.BatchSize)}, {"HandlerTimeout", int64(c.HandlerTimeout)}, {"MaxAttempts", int64(c.MaxAttempts)},
-		{"LeaseTTL", int64(c.LeaseTTL)}, {"Retention", int64(c.Retention)},
+		{"BatchSize", int64(c.BatchSize)},
+		{"HandlerTimeout", int64(c.HandlerTimeout)},
+		{"MaxAttempts", int64(c.MaxAttempts)},
+		{"LeaseTTL", int64(c.LeaseTTL)},
+		{"Retention", int64(c.Retention)},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("inbox: config: %s is negative", f.name))

@@ -24,9 +24,10 @@ type item struct {
 	// Of a held message.
 	held *Held
 	// Of a function.
-	job  func(ctx context.Context, tx skald.Tx) error
-	ctx  context.Context
-	done chan error
+	job   func(ctx context.Context, tx skald.Tx) error
+	gone  func() error // why the caller does not wait any more; nil while it does
+	trace skald.Trace
+	done  chan error
 
 	// failed says that the handler is not to be run again in this batch: it hung, or what it
 	// left behind broke the batch.
@@ -176,8 +177,8 @@ func (l *lane) alive(items []*item) []*item {
 	alive := items[:0:0]
 	for _, it := range items {
 		switch {
-		case it.job != nil && it.ctx.Err() != nil:
-			it.done <- context.Cause(it.ctx)
+		case it.job != nil && it.gone() != nil:
+			it.done <- it.gone()
 		case it.from != nil && !l.leases.holds(it.from):
 		default:
 			alive = append(alive, it)

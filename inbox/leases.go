@@ -233,7 +233,7 @@ func (l *leases) drop(p Partition, why string) {
 		return
 	}
 	o.cancel()
-	l.consumer.config.Logger.Warn("inbox: partition given up: "+why, "channel", p.Channel, "group", p.Group, "partition", p.Number)
+	l.consumer.config.Logger.Warn("inbox: partition given up", "reason", why, "channel", p.Channel, "group", p.Group, "partition", p.Number)
 }
 
 // giveUp releases the leases in the store, after the last batch, so that another instance

@@ -155,7 +155,7 @@ func (p *pass) deliver(ctx, handlers context.Context, it *item) error {
 	m := it.message
 	if it.fault != nil {
 		p.park(it, fmt.Sprintf("what arrived is no message: %v", it.fault))
-		return nil
+		return nil //nolint:nilerr // parked, where an operator sees it
 	}
 	if p.seen[m.ID] {
 		return nil
@@ -200,7 +200,7 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		return nil
 	case it.failed != nil:
 		p.fail(it, it.failed)
-		return nil
+		return nil //nolint:nilerr // held, with its error as the reason
 	}
 	decision, err := p.atBarrier(ctx, m)
 	if err != nil {
@@ -314,7 +314,7 @@ func (p *pass) undo(ctx context.Context, mark unit.Mark) error {
 func (p *pass) runJob(ctx, handlers context.Context, it *item) error {
 	if it.failed != nil {
 		p.results[it] = it.failed
-		return nil
+		return nil //nolint:nilerr // the caller gets it
 	}
 	mark, err := p.begin(ctx)
 	if err != nil {
@@ -338,7 +338,7 @@ func (p *pass) protectJob(ctx context.Context, it *item) (err error) {
 			err = fmt.Errorf("panicked: %v", r)
 		}
 	}()
-	return it.job(skald.WithTrace(ctx, skald.TraceFrom(it.ctx)), p.tx)
+	return it.job(skald.WithTrace(ctx, it.trace), p.tx)
 }
 
 // write puts down what came of the batch, each kind in one statement.

@@ -129,7 +129,7 @@ func undoIgnoresReply[S any](do, undo *action[S]) (err error) {
 		return fmt.Errorf("build Undo: %w", err)
 	}
 	if string(before.Payload) != string(after.Payload) || before.Key != after.Key {
-		return fmt.Errorf("Undo is built from Do's reply (%s before it, %s after): the reply may be lost although Do landed; draw what Undo needs before Do", before.Payload, after.Payload)
+		return fmt.Errorf("the command of Undo is built from Do's reply (%s before it, %s after): the reply may be lost although Do landed; draw what Undo needs before Do", before.Payload, after.Payload)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package service_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -122,7 +121,7 @@ func inShop(t *testing.T, configure func(*shop), fn func(s *shop)) {
 			t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), stores: map[string]*skaldtest.Store{},
 			running: map[string]*instance{}, before: map[string]func(context.Context, *skaldtest.Tx) error{},
 		}
-		s.config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		s.config.Logger = slog.New(slog.DiscardHandler)
 		if configure != nil {
 			configure(s)
 		}
@@ -179,7 +178,9 @@ func (s *shop) crash(name string) {
 	delete(s.running, name)
 	s.stores[name] = s.stores[name].Crash()
 	in.stop()
-	<-in.ended
+	if err := <-in.ended; err != nil {
+		s.t.Logf("service %s crashed: %v", name, err)
+	}
 }
 
 func (s *shop) call(ctx context.Context, tx *skaldtest.Tx, kind string) error {

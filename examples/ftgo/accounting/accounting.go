@@ -1,0 +1,153 @@
+// Package accounting is the accounting service: it opens an account for each consumer,
+// authorizes cards against it and keeps a double-entry ledger of what is authorized.
+package accounting
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
+	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/audit"
+	"github.com/skald-go/skald/examples/ftgo/host"
+	"github.com/skald-go/skald/examples/ftgo/httpkit"
+	"github.com/skald-go/skald/examples/ftgo/money"
+	"github.com/skald-go/skald/examples/ftgo/watch"
+	"github.com/skald-go/skald/service"
+)
+
+// stepAuthorize is the name of the saga's step in the record of effects.
+const stepAuthorize = "authorize card"
+
+// patience is how long a request waits for an account that is not open yet: the consumer may
+// have been registered a moment ago.
+const patience = 2 * time.Second
+
+type accounting struct {
+	logger *slog.Logger
+	store  *store
+	audit  *audit.Log
+	opened watch.Hub[struct{}]
+}
+
+// New makes the accounting service on its host and returns its HTTP interface.
+func New(ctx context.Context, h host.Host) (http.Handler, error) {
+	a, err := open(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	service.HandleEvent(h.Service, consumerapi.ConsumerRegistered, a.openAccount)
+	service.HandleCommand(h.Service, accountingapi.AuthorizeCard, a.authorize)
+	return a.routes(), nil
+}
+
+func open(ctx context.Context, h host.Host) (*accounting, error) {
+	a := &accounting{logger: h.Logger}
+	var err error
+	if a.audit, err = audit.Open(ctx, h); err != nil {
+		return nil, err
+	}
+	if a.store, err = openStore(ctx, h); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *accounting) routes() http.Handler {
+	mux := httpkit.NewMux(a.logger)
+	mux.Handle(http.MethodGet, "/v1/consumers/{id}/account", a.get)
+	return mux
+}
+
+func (a *accounting) openAccount(ctx context.Context, tx *sql.Tx, c consumerapi.Consumer) error {
+	at := time.Now().UnixMicro()
+	opened, err := a.store.open(ctx, tx, c, at)
+	if err != nil || !opened {
+		return err
+	}
+	if err := a.store.post(ctx, tx, grant(c.ID, c.CreditLimit), at); err != nil {
+		return err
+	}
+	service.OnCommit(ctx, func() { a.opened.Tell(c.ID, struct{}{}) })
+	return nil
+}
+
+// authorize reserves the amount, or declines for good. An account that is not open yet, or
+// older than the version which the order relies on, cannot tell: that is no refusal but a reason
+// to wait.
+func (a *accounting) authorize(ctx context.Context, tx *sql.Tx, c accountingapi.Charge) (accountingapi.Authorized, error) {
+	found, ok, err := a.store.find(ctx, tx, c.ConsumerID)
+	switch {
+	case err != nil:
+		return accountingapi.Authorized{}, err
+	case !ok:
+		return accountingapi.Authorized{}, fmt.Errorf("the account of consumer %s is not open yet", c.ConsumerID)
+	case found.consumerVersion < c.ConsumerVersion:
+		return accountingapi.Authorized{}, fmt.Errorf("the account of consumer %s knows version %d, the order relies on %d",
+			c.ConsumerID, found.consumerVersion, c.ConsumerVersion)
+	case c.Amount < 0:
+		return accountingapi.Authorized{}, fmt.Errorf("order %s: the negative amount %s", c.OrderID, c.Amount)
+	}
+	charged := authorization{
+		id: skald.NewID().String(), orderID: c.OrderID, consumerID: c.ConsumerID, amount: c.Amount, state: Authorized,
+	}
+	if available := found.available(); available < c.Amount {
+		charged.state = Declined
+		if err := a.decline(ctx, tx, charged); err != nil {
+			return accountingapi.Authorized{}, err
+		}
+		return accountingapi.Authorized{}, skald.Refusef(accountingapi.RefusedDeclined,
+			"the total of %s is over the available credit of %s", c.Amount, available).Keep()
+	}
+	found.authorized += c.Amount
+	return accountingapi.Authorized{AuthorizationID: charged.id}, a.reserve(ctx, tx, charged, found)
+}
+
+func (a *accounting) decline(ctx context.Context, tx *sql.Tx, declined authorization) error {
+	if err := a.store.addAuthorization(ctx, tx, declined, time.Now().UnixMicro()); err != nil {
+		return err
+	}
+	return a.audit.Effect(ctx, tx, declined.orderID, stepAuthorize, audit.Decline)
+}
+
+func (a *accounting) reserve(ctx context.Context, tx *sql.Tx, charged authorization, after account) error {
+	at := time.Now().UnixMicro()
+	if err := a.store.setAuthorized(ctx, tx, charged.consumerID, after); err != nil {
+		return err
+	}
+	if err := a.store.addAuthorization(ctx, tx, charged, at); err != nil {
+		return err
+	}
+	if err := a.store.post(ctx, tx, reserve(charged, after), at); err != nil {
+		return err
+	}
+	return a.audit.Effect(ctx, tx, charged.orderID, stepAuthorize, audit.Do)
+}
+
+// view is an account as the HTTP interface shows it.
+type view struct {
+	CreditLimit money.Amount `json:"creditLimit"`
+	Authorized  money.Amount `json:"authorized"`
+	Available   money.Amount `json:"available"`
+}
+
+func (a *accounting) get(w http.ResponseWriter, r *http.Request) error {
+	id, err := httpkit.PathID(r, "account")
+	if err != nil {
+		return err
+	}
+	found, ok, err := watch.Await(r.Context(), &a.opened, id, patience,
+		func(ctx context.Context) (account, bool, error) { return a.store.find(ctx, nil, id) })
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return httpkit.NotFound("account")
+	}
+	return httpkit.Reply(w, http.StatusOK, view{found.creditLimit, found.authorized, found.available()})
+}

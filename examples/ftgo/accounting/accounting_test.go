@@ -1,0 +1,126 @@
+package accounting
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
+	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/host"
+	"github.com/skald-go/skald/examples/ftgo/hosttest"
+	"github.com/skald-go/skald/skaldtest"
+)
+
+const consumerID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+func openAccounting(t *testing.T) (*accounting, host.Host) {
+	t.Helper()
+	h := hosttest.New(t, "accounting", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	a, err := open(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, h
+}
+
+func openFor(t *testing.T, a *accounting, h host.Host, limit int64) {
+	t.Helper()
+	c := consumerapi.Consumer{ID: consumerID, Version: 2, Name: "Ada"}
+	*(*int64)(&c.CreditLimit) = limit
+	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error { return a.openAccount(ctx, tx, c) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// charge authorizes and keeps the handler's writes where the runtime would.
+func charge(t *testing.T, a *accounting, h host.Host, c accountingapi.Charge) error {
+	t.Helper()
+	var outcome error
+	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, outcome = a.authorize(ctx, tx, c)
+		if refusal, ok := skald.AsRefusal(outcome); ok && refusal.Keeps() {
+			return nil
+		}
+		return outcome
+	})
+	if outcome == nil {
+		return err
+	}
+	return outcome
+}
+
+func TestCardsAreAuthorizedUpToTheCreditLimit(t *testing.T) {
+	a, h := openAccounting(t)
+	openFor(t, a, h, 1000)
+	for i, step := range []struct {
+		amount   int64
+		declined bool
+	}{{400, false}, {700, true}, {600, false}, {1, true}, {0, false}} {
+		c := accountingapi.Charge{OrderID: string(rune('a' + i)), ConsumerID: consumerID, ConsumerVersion: 2}
+		*(*int64)(&c.Amount) = step.amount
+		err := charge(t, a, h, c)
+		refusal, declined := skald.AsRefusal(err)
+		if declined != step.declined || !declined && err != nil {
+			t.Fatalf("charge %d of %d: %v", i, step.amount, err)
+		}
+		if declined && (refusal.Code != accountingapi.RefusedDeclined || !refusal.Keeps()) {
+			t.Errorf("refusal %+v", refusal)
+		}
+	}
+	answer := hosttest.Do(t, a.routes(), "GET", "/v1/consumers/"+consumerID+"/account", "")
+	if want := `{"creditLimit":"10.00","authorized":"10.00","available":"0.00"}` + "\n"; answer.Body.String() != want {
+		t.Errorf("got %d %s", answer.Code, answer.Body)
+	}
+	for query, want := range map[string]int{
+		`SELECT count(*) FROM authorizations WHERE state = 'AUTHORIZED'`:                    3,
+		`SELECT count(*) FROM authorizations WHERE state = 'DECLINED'`:                      2,
+		`SELECT count(*) FROM effects WHERE step = 'authorize card' AND action = 'do'`:      3,
+		`SELECT count(*) FROM effects WHERE action = 'decline'`:                             2,
+		`SELECT count(*) FROM ledger`:                                                       8,
+		`SELECT sum(CASE side WHEN 'debit' THEN amount ELSE -amount END) FROM ledger`:       0,
+		`SELECT balance FROM ledger WHERE account = 'limit' ORDER BY entry DESC`:            1000,
+		`SELECT balance FROM ledger WHERE account = 'available' ORDER BY entry DESC`:        0,
+		`SELECT balance FROM ledger WHERE account = 'authorized' ORDER BY entry DESC`:       1000,
+		`SELECT count(*) FROM (SELECT 1 FROM ledger GROUP BY posting HAVING count(*) <> 2)`: 0,
+	} {
+		if got := hosttest.Count(t, h, query); got != want {
+			t.Errorf("%s: %d, want %d", query, got, want)
+		}
+	}
+}
+
+func TestAnAccountThatIsNotThereOrIsBehindIsNoRefusal(t *testing.T) {
+	a, h := openAccounting(t)
+	c := accountingapi.Charge{OrderID: "o", ConsumerID: consumerID, ConsumerVersion: 3, Amount: 100}
+	for _, state := range []string{"absent", "behind"} {
+		err := charge(t, a, h, c)
+		if _, refused := skald.AsRefusal(err); refused || err == nil {
+			t.Errorf("%s: %v, want an error that is retried", state, err)
+		}
+		if state == "absent" {
+			openFor(t, a, h, 1000)
+		}
+	}
+	if n := hosttest.Count(t, h, `SELECT count(*) FROM authorizations`); n != 0 {
+		t.Errorf("%d authorizations", n)
+	}
+}
+
+func TestAnAccountIsOpenedOnce(t *testing.T) {
+	a, h := openAccounting(t)
+	openFor(t, a, h, 1000)
+	openFor(t, a, h, 1000)
+	if n := hosttest.Count(t, h, `SELECT count(*) FROM ledger`); n != 2 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+func TestAnUnknownAccountIsNotFound(t *testing.T) {
+	a, _ := openAccounting(t)
+	if answer := hosttest.Do(t, a.routes(), "GET", "/v1/consumers/nobody/account", ""); answer.Code != 404 {
+		t.Errorf("got %d %s", answer.Code, answer.Body)
+	}
+}

@@ -1,0 +1,69 @@
+package accounting
+
+import (
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/money"
+)
+
+// account is a consumer's account.
+type account struct {
+	consumerVersion         int
+	creditLimit, authorized money.Amount
+}
+
+// available is what can still be authorized.
+func (a account) available() money.Amount { return a.creditLimit - a.authorized }
+
+// authorization is the outcome of charging a card for an order.
+type authorization struct {
+	id, orderID, consumerID string
+	amount                  money.Amount
+	state                   State
+}
+
+// State of a card authorization.
+type State string
+
+// The states of a card authorization.
+const (
+	Authorized State = "AUTHORIZED" // live
+	Declined   State = "DECLINED"
+)
+
+// book is one of a consumer's accounts in the ledger.
+type book string
+
+const (
+	limitBook      book = "limit"      // what was granted; grows by credit
+	availableBook  book = "available"  // what can still be authorized; grows by debit
+	authorizedBook book = "authorized" // what the live authorizations hold; grows by debit
+)
+
+// posting moves an amount between two books of a consumer.
+type posting struct {
+	id, consumerID, orderID string
+	amount                  money.Amount
+	debit, credit           entry
+}
+
+// entry is one side of a posting: the book, and its balance after it.
+type entry struct {
+	account book
+	balance money.Amount
+}
+
+// grant is the posting that opens an account.
+func grant(consumer string, limit money.Amount) posting {
+	return posting{
+		id: skald.NewID().String(), consumerID: consumer, amount: limit,
+		debit: entry{availableBook, limit}, credit: entry{limitBook, limit},
+	}
+}
+
+// reserve is the posting that leaves the account as it is after an authorization.
+func reserve(a authorization, after account) posting {
+	return posting{
+		id: a.id, consumerID: a.consumerID, orderID: a.orderID, amount: a.amount,
+		debit: entry{authorizedBook, after.authorized}, credit: entry{availableBook, after.available()},
+	}
+}

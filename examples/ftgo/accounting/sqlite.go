@@ -1,0 +1,23 @@
+package accounting
+
+import _ "embed"
+
+//go:embed sqlite.sql
+var sqliteSchema string
+
+const (
+	insertAccount = `
+INSERT INTO accounts (consumer_id, consumer_version, credit_limit, authorized, opened_at) VALUES (?, ?, ?, 0, ?)
+ON CONFLICT (consumer_id) DO NOTHING`
+
+	selectAccount = `SELECT consumer_version, credit_limit, authorized FROM accounts WHERE consumer_id = ?`
+
+	updateAuthorized = `UPDATE accounts SET authorized = ? WHERE consumer_id = ?`
+
+	insertAuthorization = `
+INSERT INTO authorizations (id, order_id, consumer_id, amount, state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
+
+	insertPosting = `
+INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at)
+VALUES (?1, ?2, ?3, ?4, 'debit', ?5, ?6, ?7), (?1, ?2, ?3, ?8, 'credit', ?5, ?9, ?7)`
+)

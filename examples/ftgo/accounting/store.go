@@ -1,0 +1,79 @@
+package accounting
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/host"
+)
+
+// store is all SQL of the accounting service. Methods with a transaction run in it.
+type store struct {
+	insertAccount, selectAccount, updateAuthorized, insertAuthorization, insertPosting *sql.Stmt
+}
+
+func openStore(ctx context.Context, h host.Host) (*store, error) {
+	if err := h.Migrate(ctx, "accounting", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+		return nil, err
+	}
+	s := &store{}
+	return s, h.Prepare(ctx, "accounting",
+		host.Query{Into: &s.insertAccount, SQL: insertAccount},
+		host.Query{Into: &s.selectAccount, SQL: selectAccount},
+		host.Query{Into: &s.updateAuthorized, SQL: updateAuthorized},
+		host.Query{Into: &s.insertAuthorization, SQL: insertAuthorization},
+		host.Query{Into: &s.insertPosting, SQL: insertPosting})
+}
+
+// open inserts an account; false when the consumer has one.
+func (s *store) open(ctx context.Context, tx *sql.Tx, c consumerapi.Consumer, at int64) (bool, error) {
+	result, err := host.Exec(ctx, tx, s.insertAccount, c.ID, c.Version, int64(c.CreditLimit), at)
+	if err != nil {
+		return false, fmt.Errorf("open the account of consumer %s: %w", c.ID, err)
+	}
+	opened, err := result.RowsAffected()
+	return opened == 1, err
+}
+
+// find reads an account, in tx when there is one; false when it is not open.
+func (s *store) find(ctx context.Context, tx *sql.Tx, consumer string) (account, bool, error) {
+	var a account
+	err := host.QueryRow(ctx, tx, s.selectAccount, consumer).Scan(&a.consumerVersion, (*int64)(&a.creditLimit), (*int64)(&a.authorized))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return a, false, nil
+	case err != nil:
+		return a, false, fmt.Errorf("read the account of consumer %s: %w", consumer, err)
+	default:
+		return a, true, nil
+	}
+}
+
+func (s *store) setAuthorized(ctx context.Context, tx *sql.Tx, consumer string, a account) error {
+	if _, err := host.Exec(ctx, tx, s.updateAuthorized, int64(a.authorized), consumer); err != nil {
+		return fmt.Errorf("set what is authorized on the account of consumer %s: %w", consumer, err)
+	}
+	return nil
+}
+
+func (s *store) addAuthorization(ctx context.Context, tx *sql.Tx, a authorization, at int64) error {
+	_, err := host.Exec(ctx, tx, s.insertAuthorization, a.id, a.orderID, a.consumerID, int64(a.amount), string(a.state), at, at)
+	if err != nil {
+		return fmt.Errorf("insert the authorization for order %s: %w", a.orderID, err)
+	}
+	return nil
+}
+
+// post writes the two entries of a posting.
+func (s *store) post(ctx context.Context, tx *sql.Tx, p posting, at int64) error {
+	_, err := host.Exec(ctx, tx, s.insertPosting, p.id, p.consumerID, p.orderID,
+		string(p.debit.account), int64(p.amount), int64(p.debit.balance), at,
+		string(p.credit.account), int64(p.credit.balance))
+	if err != nil {
+		return fmt.Errorf("post to the ledger of consumer %s: %w", p.consumerID, err)
+	}
+	return nil
+}

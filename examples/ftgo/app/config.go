@@ -1,0 +1,81 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skald-go/skald/examples/ftgo/gateway"
+)
+
+// Gateway is the service without data: the public HTTP API.
+const Gateway = "gateway"
+
+// Services are all services of the application, in the order in which they are listed.
+var Services = []string{
+	gateway.Order, gateway.Consumer, gateway.Restaurant, gateway.Kitchen, gateway.Accounting, Gateway,
+}
+
+// Config of a process of the application.
+type Config struct {
+	// Data is the folder of the databases and of the broker. It is made when it does not exist.
+	// Required.
+	Data string
+	// Addr is the process's own address, HOST:PORT; port 0 takes a free one. Defaults to
+	// 127.0.0.1:8080.
+	Addr string
+	// Services to run, of [Services]. Defaults to all.
+	Services []string
+	// Peers are the addresses of services in other processes, by name. Those not named are
+	// found through the addresses that the processes write into Data.
+	Peers map[string]string
+	// BrokerURL is the address of an external NATS server. Defaults to the broker embedded in
+	// the processes on Data.
+	BrokerURL string
+	// Drain bounds how long Run goes on after its context has ended. Defaults to 10 seconds.
+	Drain time.Duration
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+// normalize fills in defaults and returns every fault at once.
+func (c *Config) normalize() error {
+	if c.Addr == "" {
+		c.Addr = "127.0.0.1:8080"
+	}
+	if len(c.Services) == 0 {
+		c.Services = slices.Clone(Services)
+	}
+	if c.Drain == 0 {
+		c.Drain = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	var faults []error
+	if c.Data == "" {
+		faults = append(faults, errors.New("no data folder is named"))
+	}
+	for i, name := range c.Services {
+		if !slices.Contains(Services, name) {
+			faults = append(faults, fmt.Errorf("there is no service %.40q; there are %s", name, strings.Join(Services, ", ")))
+		}
+		if slices.Contains(c.Services[:i], name) {
+			faults = append(faults, fmt.Errorf("the service %s is named twice", name))
+		}
+	}
+	for name, address := range c.Peers {
+		if !slices.Contains(Services, name) {
+			faults = append(faults, fmt.Errorf("peer %.40q: there is no such service; there are %s", name, strings.Join(Services, ", ")))
+		}
+		checked, err := gateway.ParseAddress(address)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("peer %s: %w", name, err))
+		}
+		c.Peers[name] = checked
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,288 @@
+package check_test
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skald-go/skald/examples/ftgo/check"
+	"github.com/skald-go/skald/store/sqlite"
+)
+
+// schemas are the domain's own tables of each service's database.
+var schemas = map[string][]string{
+	"order":      {"audit", "replica", "order"},
+	"consumer":   {"audit", "consumer"},
+	"restaurant": {"audit", "restaurant"},
+	"kitchen":    {"audit", "replica", "kitchen"},
+	"accounting": {"audit", "accounting"},
+}
+
+// world is a sound one: order o1 is approved, order o2 was declined and undone. Sagas are
+// numbered like their orders, messages 11 to 19 and 21 to 29 belong to them.
+var world = map[string]string{
+	"order": `
+		INSERT INTO orders VALUES
+			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', 'k1', x'00', 1, 2),
+			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', 'k2', x'00', 1, 2);
+		INSERT INTO consumer_replica VALUES ('c1', 1, NULL);
+		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
+		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES
+			({1}, 'order.create', 1, 'o1', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
+			({2}, 'order.create', 1, 'o2', '', 'compensated', 'create order', 'declined', x'', x'', '', '', NULL, 1, 2, 9);
+		INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES
+			({1}, 1, 1, '', 'started', ''), ({1}, 2, 1, 'create order', 'done', ''), ({1}, 3, 1, 'verify consumer', 'sent', ''),
+			({1}, 4, 1, 'verify consumer', 'done', ''), ({1}, 5, 1, 'create ticket', 'sent', ''), ({1}, 6, 1, 'create ticket', 'done', ''),
+			({1}, 7, 1, 'authorize card', 'sent', ''), ({1}, 8, 1, 'authorize card', 'done', ''), ({1}, 9, 1, 'confirm ticket', 'sent', ''),
+			({1}, 10, 1, 'confirm ticket', 'done', ''), ({1}, 11, 1, 'approve order', 'sent', ''), ({1}, 12, 1, 'approve order', 'done', ''),
+			({1}, 13, 1, '', 'completed', ''),
+			({2}, 1, 1, '', 'started', ''), ({2}, 2, 1, 'create order', 'done', ''), ({2}, 3, 1, 'verify consumer', 'sent', ''),
+			({2}, 4, 1, 'verify consumer', 'done', ''), ({2}, 5, 1, 'create ticket', 'sent', ''), ({2}, 6, 1, 'create ticket', 'done', ''),
+			({2}, 7, 1, 'authorize card', 'sent', ''), ({2}, 8, 1, 'authorize card', 'refused', 'declined'), ({2}, 9, 1, 'create ticket', 'undo sent', ''),
+			({2}, 10, 1, 'create ticket', 'undone', ''), ({2}, 11, 1, 'create order', 'undone', ''), ({2}, 12, 1, '', 'compensated', '');
+		INSERT INTO effects (order_id, step, action, at) VALUES
+			('o1', 'create order', 'do', 1), ('o1', 'approve order', 'do', 1), ('o2', 'create order', 'do', 1), ('o2', 'create order', 'undo', 1);
+		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES
+			({11}, 1, 'ftgo.consumer', 'ftgo.consumer.verify-consumer', 1), ({12}, 1, 'ftgo.kitchen', 'ftgo.kitchen.create-ticket', 1);
+		INSERT INTO audit_handled (id, grp, at) VALUES ({21}, 'order', 1), ({31}, 'order', 1), ({41}, 'order', 1);`,
+	"consumer": `
+		INSERT INTO consumers VALUES ('c1', 1, 'Ada', NULL, 10000, 1);
+		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES
+			({21}, 2, 'order.replies', 'ftgo.consumer.verify-consumer.reply', 1), ({21}, 2, 'order.replies', 'ftgo.consumer.verify-consumer.reply', 2),
+			({31}, 3, 'ftgo.consumer.events', 'ftgo.consumer.consumer-registered', 1);
+		INSERT INTO audit_handled (id, grp, at) VALUES ({11}, 'consumer', 1);`,
+	"restaurant": `
+		INSERT INTO restaurants VALUES ('r1', 1, '{}', 1, 1);
+		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({41}, 3, 'ftgo.restaurant.events', 'ftgo.restaurant.restaurant-created', 1);`,
+	"kitchen": `
+		INSERT INTO tickets VALUES
+			('o1', 'r1', 'AWAITING_ACCEPTANCE', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', 1, 2),
+			('o2', 'r1', 'CREATE_REJECTED', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', 1, 2);
+		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
+		INSERT INTO effects (order_id, step, action, at) VALUES
+			('o1', 'create ticket', 'do', 1), ('o1', 'confirm ticket', 'do', 1), ('o2', 'create ticket', 'do', 1), ('o2', 'create ticket', 'undo', 1);
+		INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'kitchen', 1), ({41}, 'kitchen', 1);`,
+	"accounting": `
+		INSERT INTO accounts VALUES ('c1', 1, 10000, 1500, 1);
+		INSERT INTO authorizations VALUES ('a1', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1), ('a2', 'o2', 'c1', 90000, 'DECLINED', 1, 1);
+		INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at) VALUES
+			('p1', 'c1', '', 'available', 'debit', 10000, 10000, 1), ('p1', 'c1', '', 'limit', 'credit', 10000, 10000, 1),
+			('p2', 'c1', 'o1', 'authorized', 'debit', 1500, 1500, 1), ('p2', 'c1', 'o1', 'available', 'credit', 1500, 8500, 1);
+		INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'authorize card', 'do', 1), ('o2', 'authorize card', 'decline', 1);
+		INSERT INTO audit_handled (id, grp, at) VALUES ({31}, 'accounting', 1);`,
+}
+
+// numbered puts 16-byte ids where the text has {N}.
+func numbered(text string) string {
+	for n := range 100 {
+		text = strings.ReplaceAll(text, fmt.Sprintf("{%d}", n), fmt.Sprintf("x'%032x'", n))
+	}
+	return text
+}
+
+func execute(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range statements {
+		if _, err := db.ExecContext(t.Context(), numbered(statement)); err != nil {
+			t.Fatalf("%s: %v\n%s", filepath.Base(path), err, statement)
+		}
+	}
+}
+
+// build makes the sound world in a folder.
+func build(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	for service, parts := range schemas {
+		statements := []string{"PRAGMA synchronous = OFF", sqlite.Schema()}
+		for _, part := range parts {
+			schema, err := os.ReadFile(filepath.Join("..", part, "sqlite.sql"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			statements = append(statements, string(schema))
+		}
+		execute(t, filepath.Join(folder, service+".db"), append(statements, world[service])...)
+	}
+	return folder
+}
+
+func TestASoundWorldHasNoViolations(t *testing.T) {
+	t.Parallel()
+	report, err := check.Run(t.Context(), build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range report.Violations {
+		t.Error(v)
+	}
+	if report.Orders != 2 || report.Sagas != 2 || report.Messages != 5 || len(report.Services) != 5 {
+		t.Errorf("%+v", report)
+	}
+}
+
+// planted are faults, each of which must be found by the invariant that it breaks.
+var planted = []struct {
+	name      string
+	invariant int
+	service   string
+	sql       string
+	about     string // what the violation must name
+}{
+	{"one side of a posting is missing", 1, "accounting", `DELETE FROM ledger WHERE posting = 'p2' AND side = 'credit'`, "p2"},
+	{"debit and credit differ", 1, "accounting", `UPDATE ledger SET amount = 1400, balance = 1400 WHERE posting = 'p2' AND side = 'debit'`, "p2"},
+	{"a posting over two consumers", 1, "accounting", `UPDATE ledger SET consumer_id = 'c9' WHERE entry = 3`, "p2"},
+	{"a wrong balance", 1, "accounting", `UPDATE ledger SET balance = 8499 WHERE entry = 4`, "entry 4"},
+	{"a balance that was negative once", 1, "accounting", `PRAGMA ignore_check_constraints = ON; UPDATE ledger SET balance = -1 WHERE entry = 4`, "negative"},
+	{"an unknown account", 1, "accounting", `UPDATE ledger SET account = 'tips' WHERE entry = 4`, "tips"},
+	{"an account that forgot an authorization", 1, "accounting", `UPDATE accounts SET authorized = 0`, "c1"},
+	{"an account with another limit than its ledger", 1, "accounting", `UPDATE accounts SET credit_limit = 20000`, "limit"},
+	{"more authorized than granted", 1, "accounting", `UPDATE authorizations SET amount = 20000 WHERE id = 'a1'`, "c1"},
+	{"money authorized without an account", 1, "accounting", `DELETE FROM accounts`, "no account"},
+
+	{"approved without authorization", 2, "accounting", `UPDATE authorizations SET state = 'DECLINED'`, "o1"},
+	{"approved with two authorizations", 2, "accounting", `INSERT INTO authorizations VALUES ('a3', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1)`, "a3"},
+	{"approved, another amount authorized", 2, "accounting", `UPDATE authorizations SET amount = 1499 WHERE id = 'a1'`, "14.99"},
+	{"approved, another consumer charged", 2, "accounting", `UPDATE authorizations SET consumer_id = 'c9' WHERE id = 'a1'`, "c9"},
+	{"approved without a ticket", 2, "kitchen", `DELETE FROM tickets WHERE id = 'o1'`, "o1"},
+	{"approved, its ticket rejected", 2, "kitchen", `UPDATE tickets SET state = 'CREATE_REJECTED' WHERE id = 'o1'`, "o1"},
+	{"approved, other items cooked", 2, "kitchen", `UPDATE tickets SET line_items = '[{"menuItemId":"pie","quantity":2}]' WHERE id = 'o1'`, "items"},
+	{"a live authorization without an order", 2, "accounting", `INSERT INTO authorizations VALUES ('a3', 'o9', 'c1', 0, 'AUTHORIZED', 1, 1)`, "o9"},
+	{"a live ticket without an order", 2, "kitchen", `INSERT INTO tickets VALUES ('o9', 'r1', 'ACCEPTED', '[]', 1, 1)`, "o9"},
+	{"a live ticket of an order that is not approved", 2, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o1'`, "ticket o1"},
+
+	{"rejected with a live authorization", 3, "accounting", `UPDATE authorizations SET state = 'AUTHORIZED' WHERE id = 'a2'`, "o2"},
+	{"rejected with a live ticket", 3, "kitchen", `UPDATE tickets SET state = 'AWAITING_ACCEPTANCE' WHERE id = 'o2'`, "o2"},
+
+	{"an order pends without a saga", 4, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`, "o2"},
+	{"a ticket pends without a saga", 4, "kitchen", `UPDATE tickets SET state = 'CREATE_PENDING' WHERE id = 'o2'`, "o2"},
+	{"a saga that goes on for ever", 4, "order", `UPDATE skald_sagas SET status = 'running' WHERE key = 'o2'`, "has not ended"},
+	{"parked without a reason", 4, "order", `UPDATE skald_sagas SET status = 'parked', reason = '' WHERE key = 'o2'`, "without a reason"},
+
+	{"a lock held by a saga that has ended", 5, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`, "o2"},
+	{"a lock with two holders", 5, "order", `UPDATE skald_sagas SET status = 'parked';
+		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES ({3}, 'order.cancel', 1, 'o1', '', 'parked', '', 'r', x'', x'', '', '', NULL, 1, 2, 9)`, "2 sagas"},
+
+	{"an idempotency key used twice", 6, "order", `DROP INDEX orders_by_idempotency_key; UPDATE orders SET idempotency_key = 'k1'`, "o1, o2"},
+
+	{"a command handled twice", 7, "kitchen", `INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'kitchen', 1)`, "2 times"},
+	{"a command lost", 7, "kitchen", `DELETE FROM audit_handled WHERE id = {12}`, "never handled by kitchen"},
+	{"a reply lost", 7, "order", `DELETE FROM audit_handled WHERE id = {21}`, "never handled by order"},
+	{"an event lost to one of two subscribers", 7, "accounting", `DELETE FROM audit_handled`, "never handled by accounting"},
+	{"a message that nobody sent", 7, "order", `INSERT INTO audit_handled (id, grp, at) VALUES ({77}, 'order', 1)`, "nobody sent it"},
+	{"a command handled by a stranger", 7, "accounting", `INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'accounting', 1)`, "not for"},
+	{"handled and still held", 7, "kitchen", `INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message) VALUES ('kitchen', {12}, 'c', 'k', 'parked', 1, 0, 'r', 1, x'')`, "held there"},
+	{"an event that nobody knows", 7, "order", `INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({78}, 3, 'x', 'y', 1)`, "nobody subscribes"},
+
+	{"an effect applied twice", 8, "kitchen", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'confirm ticket', 'do', 2)`, "2 times"},
+	{"a card charged and declined", 8, "accounting", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'authorize card', 'decline', 2)`, "both"},
+	{"a step done without effect", 8, "kitchen", `DELETE FROM effects WHERE step = 'confirm ticket'`, "no effect"},
+
+	{"a landed step not undone", 9, "order", `DELETE FROM skald_history WHERE saga = {2} AND step = 'create ticket' AND what = 'undone'`, "undone 0 times"},
+	{"a landed step undone twice", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({2}, 13, 1, 'create ticket', 'undone', '')`, "undone 2 times"},
+	{"undone in the order in which it was done", 9, "order", `UPDATE skald_history SET number = number + 10 WHERE saga = {2} AND number = 10`, "reverse order"},
+	{"a step undone that has no undo", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({2}, 13, 1, 'authorize card', 'undone', '')`, "has no undo"},
+	{"the participant did not undo", 9, "kitchen", `DELETE FROM effects WHERE action = 'undo'`, "undid it 0 times"},
+	{"the pivot landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE order_id = 'o2'`, "cannot be undone"},
+	{"a completed saga undone", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({1}, 14, 1, 'create ticket', 'undone', '')`, "is completed"},
+	{"a completed saga's participant undid", 9, "kitchen", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'create ticket', 'undo', 2)`, "kitchen undid"},
+
+	{"the kitchen's menu is old", 10, "kitchen", `UPDATE restaurant_replica SET version = 0`, "kitchen's replica of restaurant r1"},
+	{"the order service's menu differs", 10, "order", `UPDATE restaurant_replica SET content = '{"x":1}'`, "order's replica of restaurant r1"},
+	{"a menu is missing", 10, "kitchen", `DELETE FROM restaurant_replica`, "missing"},
+	{"a menu of nobody", 10, "restaurant", `DELETE FROM restaurants`, "does not know it"},
+	{"a consumer's limit differs", 10, "order", `UPDATE consumer_replica SET order_limit = 5`, "consumer c1"},
+	{"a consumer is missing", 10, "order", `DELETE FROM consumer_replica`, "missing"},
+	{"an account of an old consumer", 10, "accounting", `UPDATE accounts SET consumer_version = 0`, "account of consumer c1"},
+}
+
+func TestEveryInvariantFindsWhatIsPlanted(t *testing.T) {
+	t.Parallel()
+	tested := map[int]bool{}
+	for _, p := range planted {
+		tested[p.invariant] = true
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			folder := build(t)
+			execute(t, filepath.Join(folder, p.service+".db"), p.sql)
+			report, err := check.Run(t.Context(), folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range report.Violations {
+				if v.Invariant == p.invariant && strings.Contains(v.What, p.about) && !strings.Contains(v.String(), "\n") {
+					return
+				}
+			}
+			t.Errorf("not found by invariant %d as %q; found: %v", p.invariant, p.about, report.Violations)
+		})
+	}
+	for _, invariant := range check.Invariants {
+		if !tested[invariant.Number] {
+			t.Errorf("nothing is planted for invariant %d: %s", invariant.Number, invariant.Text)
+		}
+	}
+}
+
+// What waits where an operator sees it is no violation.
+func TestWhatWaitsIsNotLost(t *testing.T) {
+	t.Parallel()
+	folder := build(t)
+	execute(t, filepath.Join(folder, "kitchen.db"), `DELETE FROM audit_handled WHERE id = {12}`,
+		`INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message) VALUES ('kitchen', {12}, 'c', 'k', 'parked', 1, 0, 'r', 1, x'')`)
+	execute(t, filepath.Join(folder, "consumer.db"), `DELETE FROM audit_handled WHERE id = {11}`)
+	execute(t, filepath.Join(folder, "order.db"),
+		`INSERT INTO skald_unpublished (id, position_commit, position_index, channel, order_key, attempts, next_attempt, reason, added_at, message) VALUES ({11}, 1, 0, 'ftgo.consumer', 'k', 1, 0, 'r', 1, x'')`,
+		`UPDATE skald_sagas SET status = 'parked', reason = 'stuck' WHERE key = 'o2'`,
+		`UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`)
+	report, err := check.Run(t.Context(), folder)
+	if err != nil || !report.OK() {
+		t.Errorf("%v, %v", report.Violations, err)
+	}
+}
+
+func TestWhatCannotBeReadIsAnError(t *testing.T) {
+	t.Parallel()
+	if _, err := check.Run(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "--data") {
+		t.Errorf("an empty folder: %v", err)
+	}
+	folder := build(t)
+	if err := os.WriteFile(filepath.Join(folder, "kitchen.db"), []byte("garbage, and more of it than fits a header of SQLite's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := check.Run(t.Context(), folder); err == nil || !strings.Contains(err.Error(), "kitchen.db") {
+		t.Errorf("a damaged database: %v", err)
+	}
+}
+
+// What is under way looks unfinished, and is waited for.
+func TestSettledWaitsForWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	folder := build(t)
+	kitchen := filepath.Join(folder, "kitchen.db")
+	execute(t, kitchen, `DELETE FROM audit_handled WHERE id = {12}`)
+	if report, err := check.Settled(t.Context(), folder, 0); err != nil || report.OK() {
+		t.Errorf("without patience: %+v, %v", report, err)
+	}
+	settled := make(chan error, 1)
+	go func() {
+		report, err := check.Settled(t.Context(), folder, time.Minute)
+		if err == nil && !report.OK() {
+			err = fmt.Errorf("%v", report.Violations)
+		}
+		settled <- err
+	}()
+	execute(t, kitchen, `INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'kitchen', 1)`)
+	if err := <-settled; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,105 @@
+package check
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// owners are the services with a database, and what is read of each.
+var owners = []struct {
+	service string
+	read    []func(context.Context, *reader)
+}{
+	{"order", []func(context.Context, *reader){readOrders, readConsumerReplica, readRestaurantReplica, readSagas, readHistory}},
+	{"consumer", []func(context.Context, *reader){readConsumers}},
+	{"restaurant", []func(context.Context, *reader){readRestaurants}},
+	{"kitchen", []func(context.Context, *reader){readTickets, readRestaurantReplica}},
+	{"accounting", []func(context.Context, *reader){readAccounts, readAuthorizations, readLedger}},
+}
+
+// read takes the snapshot: each database as of one moment.
+func read(ctx context.Context, folder string) (*snapshot, error) {
+	s := newSnapshot()
+	for _, owner := range owners {
+		path := filepath.Join(folder, owner.service+".db")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			s.absent = append(s.absent, owner.service)
+			continue
+		}
+		readAll := slices.Concat([]func(context.Context, *reader){readEffects, readSent, readHandled, readHeld, readUnpublished}, owner.read)
+		if err := readDatabase(ctx, s, owner.service, path, readAll); err != nil {
+			return nil, fmt.Errorf("check: read the %s service's database %s: %w", owner.service, path, err)
+		}
+		s.services = append(s.services, owner.service)
+	}
+	if len(s.services) == 0 {
+		return nil, fmt.Errorf("check: there is no database of any service in %s: name the services' data folder with --data", folder)
+	}
+	return s, nil
+}
+
+// readDatabase reads one database as of one moment.
+func readDatabase(ctx context.Context, s *snapshot, service, path string, parts []func(context.Context, *reader)) error {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(10000)")
+	if err != nil {
+		return err
+	}
+	return errors.Join(readParts(ctx, s, service, db, parts), db.Close())
+}
+
+func readParts(ctx context.Context, s *snapshot, service string, db *sql.DB, parts []func(context.Context, *reader)) error {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	r := &reader{tx: tx, service: service, s: s}
+	for _, part := range parts {
+		part(ctx, r)
+	}
+	return errors.Join(r.err, tx.Rollback())
+}
+
+// reader reads one service's database. Its first error ends the reading.
+type reader struct {
+	tx      *sql.Tx
+	service string
+	s       *snapshot
+	err     error
+}
+
+// rows calls take for each row of the query, until there is an error.
+func (r *reader) rows(ctx context.Context, query string, take func(scan scan) error) {
+	if r.err != nil {
+		return
+	}
+	if err := r.query(ctx, query, take); err != nil {
+		r.err = fmt.Errorf("%s: %w", query, err)
+	}
+}
+
+// scan reads the current row's columns.
+type scan func(columns ...any) error
+
+func (r *reader) query(ctx context.Context, query string, take func(scan scan) error) error {
+	rows, err := r.tx.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		r.s.activity++
+		if err := take(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

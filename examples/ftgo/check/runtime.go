@@ -1,0 +1,133 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/saga"
+)
+
+func readEffects(ctx context.Context, r *reader) {
+	r.rows(ctx, `SELECT order_id, step, action, count(*) FROM effects GROUP BY order_id, step, action`, func(scan scan) error {
+		e := effect{service: r.service}
+		times := 0
+		if err := scan(&e.order, &e.step, &e.action, &times); err != nil {
+			return err
+		}
+		r.s.effects[e] = times
+		return nil
+	})
+}
+
+func readSent(ctx context.Context, r *reader) {
+	r.rows(ctx, `SELECT DISTINCT id, kind, channel, type FROM audit_sent`, func(scan scan) error {
+		m := sent{sender: r.service}
+		var id skald.ID
+		if err := scan((*blobID)(&id), &m.kind, &m.channel, &m.name); err != nil {
+			return err
+		}
+		r.s.sent[id] = m
+		return nil
+	})
+}
+
+func readHandled(ctx context.Context, r *reader) {
+	r.rows(ctx, `SELECT id, grp, count(*) FROM audit_handled GROUP BY id, grp`, func(scan scan) error {
+		var (
+			to    receipt
+			times int
+		)
+		if err := scan((*blobID)(&to.id), &to.group, &times); err != nil {
+			return err
+		}
+		r.s.handled[to] += times
+		return nil
+	})
+}
+
+func readHeld(ctx context.Context, r *reader) {
+	r.rows(ctx, `SELECT id, grp FROM skald_held`, func(scan scan) error {
+		var to receipt
+		if err := scan((*blobID)(&to.id), &to.group); err != nil {
+			return err
+		}
+		r.s.held[to] = true
+		return nil
+	})
+}
+
+func readUnpublished(ctx context.Context, r *reader) {
+	r.rows(ctx, `SELECT id FROM skald_unpublished`, func(scan scan) error {
+		var id skald.ID
+		if err := scan((*blobID)(&id)); err != nil {
+			return err
+		}
+		r.s.unpublished[id] = true
+		return nil
+	})
+}
+
+func readSagas(ctx context.Context, r *reader) {
+	r.rows(ctx, `SELECT id, name, key, status, step, reason FROM skald_sagas ORDER BY id`, func(scan scan) error {
+		i := &instance{done: map[string]bool{}}
+		if err := scan((*blobID)(&i.id), &i.name, &i.key, &i.status, &i.step, &i.reason); err != nil {
+			return err
+		}
+		r.s.sagas = append(r.s.sagas, i)
+		if !i.status.Ended() {
+			r.s.live[i.key] = true
+		}
+		return nil
+	})
+}
+
+// readHistory tells each saga what became of its steps.
+func readHistory(ctx context.Context, r *reader) {
+	byID := make(map[skald.ID]*instance, len(r.s.sagas))
+	for _, i := range r.s.sagas {
+		byID[i.id] = i
+	}
+	r.rows(ctx, `SELECT saga, step, what FROM skald_history ORDER BY saga, number`, func(scan scan) error {
+		var (
+			id         skald.ID
+			step, what string
+		)
+		if err := scan((*blobID)(&id), &step, &what); err != nil {
+			return err
+		}
+		if i := byID[id]; i != nil {
+			i.tell(step, what)
+		}
+		return nil
+	})
+}
+
+// tell takes one entry of the history.
+func (i *instance) tell(step, what string) {
+	switch what {
+	case saga.HistorySent, saga.HistoryDone:
+		if !slices.Contains(i.begun, step) {
+			i.begun = append(i.begun, step)
+		}
+		if what == saga.HistoryDone {
+			i.done[step] = true
+		}
+	case saga.HistoryUndone:
+		i.undone = append(i.undone, step)
+	}
+}
+
+// blobID scans an id from its 16 bytes.
+type blobID skald.ID
+
+// Scan implements [database/sql.Scanner].
+func (id *blobID) Scan(value any) error {
+	b, ok := value.([]byte)
+	if !ok || len(b) != len(id) {
+		return fmt.Errorf("%v is not the 16 bytes of an id", value)
+	}
+	copy(id[:], b)
+	return nil
+}

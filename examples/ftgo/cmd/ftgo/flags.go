@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// fromEnvironment sets the flags that are not on the command line and have a variable.
+func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	var fault error
+	flags.VisitAll(func(f *pflag.Flag) {
+		variable := "FTGO_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := lookup(variable)
+		if f.Changed || !ok || value == "" || f.Name == "help" || f.Name == "version" || fault != nil {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			fault = usageError{fmt.Errorf("%s=%q: %w", variable, value, err)}
+		}
+	})
+	return fault
+}
+
+// choice is a flag with named values, some of which are still to come.
+type choice struct {
+	flag         string
+	works, later []string
+}
+
+var (
+	stores        = choice{"--store", []string{"sqlite"}, []string{"postgres", "mysql"}}
+	brokers       = choice{"--broker", []string{"embedded", "nats"}, []string{"kafka", "rabbitmq", "redis", "http"}}
+	relays        = choice{"--relay", []string{"poll"}, []string{"tail"}}
+	coordinations = choice{"--coordination", []string{"orchestration"}, []string{"choreography", "parallel"}}
+)
+
+// check refuses a value that does not work, and says which do.
+func (c choice) check(value string) error {
+	works := strings.Join(c.works, " and ")
+	switch {
+	case slices.Contains(c.works, value):
+		return nil
+	case slices.Contains(c.later, value):
+		return usageError{fmt.Errorf("%s %s does not work yet: today it is %s", c.flag, value, works)}
+	default:
+		return usageError{fmt.Errorf("%s %q: there is no such value; today it is %s, and later %s", c.flag, value, works, strings.Join(c.later, ", "))}
+	}
+}
+
+// storeFlags name the databases.
+type storeFlags struct{ data, store, dsn string }
+
+func (s *storeFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&s.data, "data", "ftgo-data", "folder of the databases and the embedded broker")
+	flags.StringVar(&s.store, "store", "sqlite", "where the services keep their data: sqlite, postgres, mysql")
+	flags.StringVar(&s.dsn, "dsn", "", "URL of the database server, for postgres and mysql")
+}
+
+func (s *storeFlags) check() error {
+	if err := stores.check(s.store); err != nil {
+		return err
+	}
+	if s.dsn != "" {
+		return usageError{fmt.Errorf("--dsn names a database server, and sqlite has none: its files are in --data %s", s.data)}
+	}
+	return nil
+}
+
+// logFlag makes the logger of a command.
+type logFlag struct{ level string }
+
+func (l *logFlag) register(flags *pflag.FlagSet, usual string) {
+	flags.StringVar(&l.level, "log-level", usual, "what is logged to standard error: debug, info, warn, error")
+}
+
+func (l *logFlag) logger(to io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.level)); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level %q: it is debug, info, warn or error", l.level)}
+	}
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level})), nil
+}
+
+// outputFlag chooses between text for people and JSON for programs.
+type outputFlag struct {
+	format string
+	json   bool
+}
+
+func (o *outputFlag) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&o.format, "output", "o", "text", "form of the result: text, json")
+	flags.BoolVar(&o.json, "json", false, "the same as --output json")
+}
+
+func (o *outputFlag) check() error {
+	switch {
+	case o.format == "json":
+		o.json = true
+	case o.format != "text":
+		return usageError{fmt.Errorf("--output %q: it is text or json", o.format)}
+	}
+	return nil
+}
+
+// noArguments refuses what is no flag.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, and there is %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}

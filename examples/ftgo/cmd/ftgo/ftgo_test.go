@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/skald-go/skald/examples/ftgo/demo"
+)
+
+func command(args ...string) (code int, out, errOut string) {
+	var stdout, stderr bytes.Buffer
+	code = run(args, &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	cases := []struct {
+		args string
+		say  []string
+	}{
+		{"serve --store postgres", []string{"--store postgres does not work yet", "sqlite"}},
+		{"serve --store mysql", []string{"--store mysql", "sqlite"}},
+		{"serve --store paper", []string{`"paper"`, "sqlite"}},
+		{"serve --dsn postgres://x", []string{"--dsn", "sqlite"}},
+		{"serve --broker kafka", []string{"--broker kafka", "embedded"}},
+		{"serve --broker http", []string{"--broker http", "embedded"}},
+		{"serve --broker nats", []string{"--broker-url"}},
+		{"serve --broker-url nats://x:1", []string{"--broker-url", "--broker nats"}},
+		{"serve --relay tail", []string{"--relay tail", "poll"}},
+		{"serve --shards 2", []string{"--shards 2", "1 database"}},
+		{"serve --service history", []string{`"history"`, "kitchen"}},
+		{"serve --log-level loud", []string{"--log-level"}},
+		{"serve --nonsense", []string{"--nonsense", "--help"}},
+		{"serve order", []string{"no argument"}},
+		{"load --coordination choreography", []string{"--coordination choreography", "orchestration"}},
+		{"load --orders 0", []string{"orders"}},
+		{"load --decline 2", []string{"decline"}},
+		{"load --addr ftp://x", []string{"ftp://x"}},
+		{"demo --coordination parallel", []string{"--coordination parallel", "orchestration"}},
+		{"demo --orders -1", []string{"orders"}},
+		{"check --store mysql", []string{"--store mysql"}},
+		{"check --output xml", []string{"xml"}},
+		{"check --wait 0", []string{"no database"}},
+	}
+	for _, c := range cases {
+		args := strings.Fields(c.args)
+		if args[0] == "serve" || args[0] == "check" {
+			args = append(args, "--data", data)
+		}
+		code, out, errOut := command(args...)
+		if code == 0 || out != "" {
+			t.Errorf("%s: exit code %d, %s", c.args, code, out)
+		}
+		for _, part := range c.say {
+			if !strings.Contains(errOut, part) {
+				t.Errorf("%s: %q does not say %q", c.args, errOut, part)
+			}
+		}
+	}
+}
+
+func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
+	t.Parallel()
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	url := flags.String("broker-url", "", "")
+	addr := flags.String("addr", "usual", "")
+	shards := flags.Int("shards", 1, "")
+	if err := flags.Parse([]string{"--addr", "named"}); err != nil {
+		t.Fatal(err)
+	}
+	variables := map[string]string{"FTGO_BROKER_URL": "nats://x", "FTGO_ADDR": "variable", "FTGO_OTHER": "x"}
+	lookup := func(name string) (string, bool) { v, ok := variables[name]; return v, ok }
+	if err := fromEnvironment(flags, lookup); err != nil {
+		t.Fatal(err)
+	}
+	if *url != "nats://x" || *addr != "named" || *shards != 1 {
+		t.Errorf("%q %q %d", *url, *addr, *shards)
+	}
+	variables["FTGO_SHARDS"] = "many"
+	if err := fromEnvironment(flags, lookup); err == nil || !strings.Contains(err.Error(), "FTGO_SHARDS") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	folders := filepath.Join(t.TempDir(), "tmp")
+	if err := os.Mkdir(folders, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", folders)
+	code, out, errOut := command("demo", "--orders", "40", "--decline", "0.25", "--json")
+	var report demo.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v\n%s\n%s", code, err, out, errOut)
+	}
+	if !report.OK || report.Styles[0].Approved != 30 || report.Styles[0].Rejected != 10 || report.Lone.Approved == 0 || report.HalfLoad.Rejected == 0 {
+		t.Errorf("%s", out)
+	}
+	if left, err := os.ReadDir(folders); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

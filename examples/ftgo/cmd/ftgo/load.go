@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skald-go/skald/examples/ftgo/load"
+)
+
+type loadFlags struct {
+	outputFlag
+
+	addr    string
+	plan    load.Plan
+	timeout time.Duration
+}
+
+func newLoad() *cobra.Command {
+	var f loadFlags
+	cmd := &cobra.Command{
+		Use:   "load",
+		Short: "Place orders at a running server, wait for each to end, and measure",
+		Long: "Place orders at a running server, wait for each to end, and measure. A server that is killed and started\n" +
+			"again is waited for: requests are repeated, and an order keeps its idempotency key.",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.addr, "addr", "http://127.0.0.1:8080", "address of the server")
+	flags.IntVar(&f.plan.Orders, "orders", 200, "orders to place")
+	flags.Float64Var(&f.plan.Rate, "rate", 0, "orders per second; 0: the next is placed when one has ended")
+	flags.IntVar(&f.plan.Concurrency, "concurrency", 64, "orders that are open at one time when there is no rate")
+	flags.Float64Var(&f.plan.Decline, "decline", 0, "share of orders whose card is declined")
+	flags.StringVar(&f.plan.Coordination, "coordination", "orchestration", "how the services are coordinated: orchestration, choreography, parallel")
+	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "when what has not ended is given up")
+	f.outputFlag.register(flags)
+	return cmd
+}
+
+func (f *loadFlags) check() error {
+	faults := []error{f.outputFlag.check(), coordinations.check(f.plan.Coordination)}
+	if err := f.plan.Validate(); err != nil {
+		faults = append(faults, usageError{err})
+	}
+	return errors.Join(faults...)
+}
+
+func (f *loadFlags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if !strings.Contains(f.addr, "://") {
+		f.addr = "http://" + f.addr
+	}
+	client, err := load.New(load.Config{URL: f.addr, Watch: func(c load.Counts) { printCounts(cmd.ErrOrStderr(), c) }})
+	if err != nil {
+		return usageError{err}
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+	defer cancel()
+	if err := client.Prepare(ctx, f.plan.Orders); err != nil {
+		return err
+	}
+	report, err := client.Place(ctx, f.plan)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		err = printJSON(cmd.OutOrStdout(), report)
+	} else {
+		printLoad(cmd.OutOrStdout(), report)
+	}
+	if err == nil && !report.OK() {
+		err = errFound
+	}
+	return err
+}
+
+func printCounts(out io.Writer, c load.Counts) {
+	fmt.Fprintf(out, "accepted %d of %d, open %d, approved %d, rejected %d, requests repeated %d\n",
+		c.Accepted, c.Orders, c.Open, c.Approved, c.Rejected, c.Retries)
+}
+
+func printLoad(out io.Writer, r load.Report) {
+	fmt.Fprintf(out, "orders    %d placed, %d accepted, %d approved, %d rejected (%d expected)\n", r.Orders, r.Accepted, r.Approved, r.Rejected, r.ExpectedRejected)
+	fmt.Fprintf(out, "took      %.2f s, %.0f orders/s\n", r.Seconds, r.PerSecond)
+	fmt.Fprintf(out, "ended     p50 %s, p90 %s, p99 %s, slowest %s after being placed\n", ms(r.Latency.P50), ms(r.Latency.P90), ms(r.Latency.P99), ms(r.Latency.Max))
+	fmt.Fprintf(out, "accepted  p50 %s, p99 %s\n", ms(r.AcceptLatency.P50), ms(r.AcceptLatency.P99))
+	fmt.Fprintf(out, "requests  %d repeated\n", r.Retries)
+	printFaults(out, r)
+}
+
+// printFaults names the orders that did not end as they had to.
+func printFaults(out io.Writer, r load.Report) {
+	fmt.Fprintf(out, "never ended %d\n", len(r.NeverEnded))
+	for _, id := range r.NeverEnded {
+		fmt.Fprintln(out, "never ended:", id)
+	}
+	for _, id := range r.Wrong {
+		fmt.Fprintln(out, "ended otherwise than its consumer's credit says:", id)
+	}
+	if r.Failed > 0 {
+		fmt.Fprintf(out, "not accepted: %d\n", r.Failed)
+	}
+	for _, failure := range r.Failures {
+		fmt.Fprintln(out, "failure:", failure)
+	}
+}

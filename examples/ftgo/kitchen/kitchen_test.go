@@ -1,0 +1,171 @@
+package kitchen
+
+import (
+	"context"
+	"database/sql"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
+	"github.com/skald-go/skald/examples/ftgo/api/restaurantapi"
+	"github.com/skald-go/skald/examples/ftgo/host"
+	"github.com/skald-go/skald/examples/ftgo/hosttest"
+	"github.com/skald-go/skald/examples/ftgo/replica"
+	"github.com/skald-go/skald/skaldtest"
+)
+
+const ticketID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+func openKitchen(t *testing.T) (*kitchen, host.Host) {
+	t.Helper()
+	h := hosttest.New(t, "kitchen", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	k, err := open(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, h
+}
+
+func ajanta() *replica.Restaurant {
+	return replica.New(restaurantapi.Restaurant{
+		ID: "r", Version: 1, Menu: []restaurantapi.MenuItem{{ID: "soup", Name: "Soup", Price: 100}},
+	})
+}
+
+func TestOnlyWhatIsOnTheMenuIsPrepared(t *testing.T) {
+	for name, test := range map[string]struct {
+		items []kitchenapi.LineItem
+		code  string
+	}{
+		"on the menu":  {[]kitchenapi.LineItem{{MenuItemID: "soup", Quantity: 2}}, ""},
+		"unknown item": {[]kitchenapi.LineItem{{MenuItemID: "soup", Quantity: 1}, {MenuItemID: "pie", Quantity: 1}}, kitchenapi.RefusedUnknownItem},
+		"none of it":   {[]kitchenapi.LineItem{{MenuItemID: "soup"}}, kitchenapi.RefusedQuantity},
+		"less of it":   {[]kitchenapi.LineItem{{MenuItemID: "soup", Quantity: -1}}, kitchenapi.RefusedQuantity},
+		"nothing":      {nil, kitchenapi.RefusedQuantity},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := checkItems(ajanta(), test.items)
+			if refusal, refused := skald.AsRefusal(err); refused != (test.code != "") || refused && refusal.Code != test.code {
+				t.Errorf("got %v, want %q", err, test.code)
+			}
+		})
+	}
+}
+
+func TestAReplicaThatIsBehindIsNoRefusal(t *testing.T) {
+	k, h := openKitchen(t)
+	for _, version := range []string{"absent", "behind"} {
+		err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+			_, err := k.create(ctx, tx, kitchenapi.NewTicket{TicketID: ticketID, RestaurantID: "r", RestaurantVersion: 2})
+			return err
+		})
+		if _, refused := skald.AsRefusal(err); refused || err == nil {
+			t.Errorf("%s: %v, want an error that is retried", version, err)
+		}
+		replicate(t, h, 1)
+	}
+	replicate(t, h, 2)
+	create(t, k, h, 2)
+	if n := hosttest.Count(t, h, `SELECT count(*) FROM effects WHERE order_id = ?`, ticketID); n != 1 {
+		t.Errorf("%d effects", n)
+	}
+}
+
+// replicate puts a version of the restaurant where the service's replica reads it.
+func replicate(t *testing.T, h host.Host, version int) {
+	t.Helper()
+	_, err := h.DB.ExecContext(t.Context(), `INSERT OR REPLACE INTO restaurant_replica VALUES ('r', ?, ?)`,
+		version, `{"id":"r","version":`+string(rune('0'+version))+`,"menu":[{"id":"soup","name":"Soup","price":"1.00"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func create(t *testing.T, k *kitchen, h host.Host, version int) {
+	t.Helper()
+	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := k.create(ctx, tx, kitchenapi.NewTicket{
+			TicketID: ticketID, RestaurantID: "r", RestaurantVersion: version,
+			LineItems: []kitchenapi.LineItem{{MenuItemID: "soup", Name: "Soup", Quantity: 2}},
+		})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestATicketIsConfirmedOrRejectedOnce(t *testing.T) {
+	k, h := openKitchen(t)
+	replicate(t, h, 1)
+	create(t, k, h, 1)
+	ticket := kitchenapi.Ticket{TicketID: ticketID}
+	reject := func() error {
+		return hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+			_, err := k.reject(ctx, tx, ticket)
+			return err
+		})
+	}
+	if err := reject(); err != nil {
+		t.Fatal(err)
+	}
+	if err := reject(); err == nil {
+		t.Error("rejected twice")
+	}
+	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := k.confirm(ctx, tx, ticket)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), string(CreatePending)) {
+		t.Errorf("confirmed after it was rejected: %v", err)
+	}
+}
+
+func TestTheKitchenWorksOnATicketStepByStep(t *testing.T) {
+	h := hosttest.New(t, "kitchen", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	k, err := open(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosttest.Run(t, h.Service)
+	replicate(t, h, 1)
+	create(t, k, h, 1)
+	routes := k.routes()
+	post := func(step string, want int) {
+		t.Helper()
+		if answer := hosttest.Do(t, routes, http.MethodPost, "/v1/tickets/"+ticketID+"/"+step, ""); answer.Code != want {
+			t.Errorf("%s: %d %s, want %d", step, answer.Code, answer.Body, want)
+		}
+	}
+	post("accept", 409) // CREATE_PENDING: the saga holds it
+	err = hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := k.confirm(ctx, tx, kitchenapi.Ticket{TicketID: ticketID})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range transitions {
+		for j, other := range transitions {
+			if i != j {
+				post(other.name, 409)
+			}
+		}
+		post(step.name, 200)
+		post(step.name, 409)
+		answer := hosttest.Do(t, routes, http.MethodGet, "/v1/tickets/"+ticketID, "")
+		if !strings.Contains(answer.Body.String(), `"state":"`+string(step.to)+`","lineItems":[{"menuItemId":"soup","name":"Soup","quantity":2}]`) {
+			t.Errorf("after %s: %s", step.name, answer.Body)
+		}
+	}
+	for _, path := range []string{"/v1/tickets/none/accept", "/v1/tickets/" + skald.NewID().String() + "/accept"} {
+		if answer := hosttest.Do(t, routes, http.MethodPost, path, ""); answer.Code != 404 {
+			t.Errorf("%s: %d", path, answer.Code)
+		}
+	}
+	if answer := hosttest.Do(t, routes, http.MethodGet, "/v1/tickets/"+skald.NewID().String(), ""); answer.Code != 404 {
+		t.Errorf("an unknown ticket: %d", answer.Code)
+	}
+}

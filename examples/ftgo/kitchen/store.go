@@ -1,0 +1,72 @@
+package kitchen
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
+	"github.com/skald-go/skald/examples/ftgo/host"
+)
+
+// store is all SQL of the kitchen service. Methods with a transaction run in it.
+type store struct{ insert, updateState, selectByID *sql.Stmt }
+
+func openStore(ctx context.Context, h host.Host) (*store, error) {
+	if err := h.Migrate(ctx, "kitchen", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+		return nil, err
+	}
+	s := &store{}
+	return s, h.Prepare(ctx, "kitchen",
+		host.Query{Into: &s.insert, SQL: insertTicket},
+		host.Query{Into: &s.updateState, SQL: updateState},
+		host.Query{Into: &s.selectByID, SQL: selectTicket})
+}
+
+// ticket is a stored ticket; times are microseconds since 1970.
+type ticket struct {
+	id, restaurantID     string
+	state                State
+	lineItems            []byte // JSON
+	createdAt, updatedAt int64
+}
+
+func (s *store) add(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket, at int64) error {
+	items, err := json.Marshal(t.LineItems)
+	if err == nil {
+		_, err = host.Exec(ctx, tx, s.insert, t.TicketID, t.RestaurantID, string(CreatePending), string(items), at, at)
+	}
+	if err != nil {
+		return fmt.Errorf("insert ticket %s: %w", t.TicketID, err)
+	}
+	return nil
+}
+
+// move changes a ticket's state from one to another; it is an error when the ticket is not
+// in the first.
+func (s *store) move(ctx context.Context, tx *sql.Tx, id string, from, to State, at int64) error {
+	result, err := host.Exec(ctx, tx, s.updateState, string(to), at, id, string(from))
+	if err != nil {
+		return fmt.Errorf("set ticket %s to %s: %w", id, to, err)
+	}
+	if changed, err := result.RowsAffected(); err != nil || changed != 1 {
+		return errors.Join(fmt.Errorf("set ticket %s to %s: it is not in %s", id, to, from), err)
+	}
+	return nil
+}
+
+// find reads a ticket, in tx when there is one; false when there is no such ticket.
+func (s *store) find(ctx context.Context, tx *sql.Tx, id string) (ticket, bool, error) {
+	t := ticket{id: id}
+	err := host.QueryRow(ctx, tx, s.selectByID, id).Scan(&t.restaurantID, &t.state, &t.lineItems, &t.createdAt, &t.updatedAt)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return t, false, nil
+	case err != nil:
+		return t, false, fmt.Errorf("read ticket %s: %w", id, err)
+	default:
+		return t, true, nil
+	}
+}

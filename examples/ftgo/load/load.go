@@ -1,0 +1,197 @@
+// Package load is a client of FTGO's public HTTP API: it creates consumers and
+// restaurants, places orders, waits for each to end, and measures. It survives a server
+// that is killed and started again: every request is repeated until it is answered, and an
+// order keeps its idempotency key.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Config of a client; URL is required.
+type Config struct {
+	// URL of the gateway, for example http://127.0.0.1:8080.
+	URL string
+	// MaxOpen bounds the orders that are under way at one time, and with them the
+	// connections. Defaults to 2,048.
+	MaxOpen int
+	// Watch, when set, is called every WatchEvery while orders are placed, and once at the end.
+	Watch func(Counts)
+	// WatchEvery defaults to one second.
+	WatchEvery time.Duration
+}
+
+// Plan says which orders are placed, and how fast.
+type Plan struct {
+	// Orders is how many.
+	Orders int
+	// Rate in orders per second, however long the answers take. Zero means a closed loop:
+	// the next order is placed when one of Concurrency has ended.
+	Rate float64
+	// Concurrency of the closed loop. Defaults to 64.
+	Concurrency int
+	// Decline is the share of orders whose card is declined, from 0 to 1, met exactly.
+	Decline float64
+	// Coordination asked for; empty leaves it to the server.
+	Coordination string
+}
+
+// Validate returns every fault at once.
+func (p Plan) Validate() error {
+	var faults []error
+	if p.Orders < 1 {
+		faults = append(faults, fmt.Errorf("load: %d orders: at least one is needed", p.Orders))
+	}
+	if p.Rate < 0 || math.IsNaN(p.Rate) || math.IsInf(p.Rate, 0) {
+		faults = append(faults, fmt.Errorf("load: rate %v: orders per second, 0 for as fast as they end", p.Rate))
+	}
+	if p.Decline < 0 || p.Decline > 1 || math.IsNaN(p.Decline) {
+		faults = append(faults, fmt.Errorf("load: decline share %v: from 0 to 1", p.Decline))
+	}
+	if p.Concurrency < 0 {
+		faults = append(faults, fmt.Errorf("load: concurrency %d: at least 1", p.Concurrency))
+	}
+	return errors.Join(faults...)
+}
+
+// declined is how many of the first n orders are to be declined: spread evenly, and exact
+// over the whole.
+func (p Plan) declined(n int) int { return int(math.Floor(float64(n)*p.Decline + 0.5)) }
+
+func (p Plan) declines(i int) bool { return p.declined(i+1) > p.declined(i) }
+
+// Client places orders. Its methods are not safe for concurrent use.
+type Client struct {
+	config Config
+	http   *http.Client
+	shop   shop
+	tally  tally
+}
+
+// New returns a client of the gateway at the configured address.
+func New(config Config) (*Client, error) {
+	u, err := url.Parse(config.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("load: %q is not the address of a server: http://HOST:PORT is expected", config.URL)
+	}
+	config.URL = u.Scheme + "://" + u.Host
+	if config.MaxOpen == 0 {
+		config.MaxOpen = 2048
+	}
+	if config.WatchEvery == 0 {
+		config.WatchEvery = time.Second
+	}
+	return &Client{config: config, http: newHTTPClient(config.MaxOpen)}, nil
+}
+
+// Close gives the idle connections up.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Place places the plan's orders and waits until each has ended or ctx is over, which is
+// no error: the report names the orders that did not end. Prepare comes first.
+func (c *Client) Place(ctx context.Context, plan Plan) (Report, error) {
+	if err := plan.Validate(); err != nil {
+		return Report{}, err
+	}
+	if len(c.shop.restaurants) == 0 {
+		return Report{}, errors.New("load: there is no restaurant to order from: Prepare comes first")
+	}
+	if plan.Concurrency == 0 {
+		plan.Concurrency = 64
+	}
+	c.tally.reset(plan.Orders)
+	stopWatching := c.watch()
+	began := time.Now()
+	if plan.Rate > 0 {
+		c.openLoop(ctx, plan)
+	} else {
+		c.closedLoop(ctx, plan)
+	}
+	stopWatching()
+	return c.tally.report(plan, time.Since(began)), nil
+}
+
+func (c *Client) closedLoop(ctx context.Context, plan Plan) {
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(plan.Concurrency, plan.Orders, c.config.MaxOpen) {
+		workers.Go(func() {
+			for i := range next {
+				c.order(ctx, plan, i, time.Now())
+			}
+		})
+	}
+	for i := 0; i < plan.Orders && ctx.Err() == nil; i++ {
+		select {
+		case next <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(next)
+	workers.Wait()
+}
+
+// openLoop places orders when they are due. Latency counts from that moment, so that a
+// server that stalls cannot hide it by slowing the client down.
+func (c *Client) openLoop(ctx context.Context, plan Plan) {
+	var open sync.WaitGroup
+	room := make(chan struct{}, c.config.MaxOpen)
+	began := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for i := range plan.Orders {
+		due := began.Add(time.Duration(float64(i) / plan.Rate * float64(time.Second)))
+		if wait := time.Until(due); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		open.Go(func() {
+			c.order(ctx, plan, i, due)
+			<-room
+		})
+	}
+	open.Wait()
+}
+
+// watch reports the counts until the returned function is called.
+func (c *Client) watch() (stop func()) {
+	if c.config.Watch == nil {
+		return func() {}
+	}
+	done, finished := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(finished)
+		ticker := time.NewTicker(c.config.WatchEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				c.config.Watch(c.tally.counts())
+			case <-done:
+				c.config.Watch(c.tally.counts())
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-finished
+	}
+}

@@ -1,0 +1,236 @@
+package load_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skald-go/skald/examples/ftgo/load"
+)
+
+// shop is a server that answers as FTGO does, with faults to be put in.
+type shop struct {
+	mu       sync.Mutex
+	poor     map[string]bool   // consumers who cannot pay
+	keys     map[string]string // orders by idempotency key
+	rejected map[string]bool   // orders
+	consumed int
+	requests int
+
+	fault func(n int, w http.ResponseWriter, r *http.Request) bool // true: it has answered
+	state func(order string, rejected bool) string
+}
+
+func newShop() *shop {
+	return &shop{poor: map[string]bool{}, keys: map[string]string{}, rejected: map[string]bool{}, state: truth}
+}
+
+func truth(_ string, rejected bool) string {
+	if rejected {
+		return "REJECTED"
+	}
+	return "APPROVED"
+}
+
+func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	if s.fault != nil && s.fault(s.requests, w, r) {
+		return
+	}
+	path := r.URL.Path
+	id, stream := strings.CutSuffix(strings.TrimPrefix(path, "/v1/orders/"), "/events")
+	switch {
+	case path == "/v1/restaurants":
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, `{"id":"r"}`)
+	case path == "/v1/consumers":
+		s.addConsumer(w, r)
+	case path == "/v1/orders":
+		s.addOrder(w, r)
+	case stream:
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "event: state\ndata: {\"state\":\"APPROVAL_PENDING\"}\n\nevent: state\ndata: {\"state\":%q}\n\n", s.state(id, s.rejected[id]))
+	default:
+		fmt.Fprintf(w, `{"id":%q,"state":%q}`, id, s.state(id, s.rejected[id]))
+	}
+}
+
+func (s *shop) addConsumer(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		CreditLimit string `json:"creditLimit"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&asked)
+	s.consumed++
+	id := fmt.Sprintf("c%d", s.consumed)
+	s.poor[id] = asked.CreditLimit == "1.00"
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, `{"id":%q}`, id)
+}
+
+func (s *shop) addOrder(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		ConsumerID string `json:"consumerId"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&asked)
+	key := r.Header.Get("Idempotency-Key")
+	if s.keys[key] == "" {
+		s.keys[key] = fmt.Sprintf("o%d", len(s.keys)+1)
+		s.rejected[s.keys[key]] = s.poor[asked.ConsumerID]
+	}
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintf(w, `{"id":%q,"state":"APPROVAL_PENDING"}`, s.keys[key])
+}
+
+func place(t *testing.T, s *shop, patience time.Duration, plan load.Plan) load.Report {
+	t.Helper()
+	server := httptest.NewServer(s)
+	defer server.Close()
+	client, err := load.New(load.Config{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := client.Prepare(ctx, plan.Orders); err != nil {
+		t.Fatal(err)
+	}
+	report, err := client.Place(ctx, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func TestTheShareOfDeclinesIsExact(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		orders   int
+		rate     float64
+		decline  float64
+		rejected int
+	}{{200, 0, 0.1, 20}, {200, 5000, 0.1, 20}, {7, 0, 0.5, 4}, {3, 0, 0, 0}, {3, 0, 1, 3}, {1000, 0, 0.001, 1}} {
+		report := place(t, newShop(), time.Minute, load.Plan{Orders: c.orders, Rate: c.rate, Decline: c.decline})
+		if !report.OK() || report.Rejected != c.rejected || report.Approved != c.orders-c.rejected || report.Latency.Max <= 0 {
+			t.Errorf("%+v: %+v", c, report)
+		}
+	}
+}
+
+// Whatever fails in between, an order is placed once and its end is seen.
+func TestFaultsAreSurvived(t *testing.T) {
+	t.Parallel()
+	kill := func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+	faults := map[string]func(int, http.ResponseWriter, *http.Request) bool{
+		"a server that dies before it answers": func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			if n%3 == 0 {
+				kill(w)
+			}
+			return false
+		},
+		"a service that is down": func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			if n%2 == 0 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			return n%2 == 0
+		},
+		"a stream that breaks": func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "/events") {
+				fmt.Fprint(w, "event: state\ndata: {\"state\":\"APPROVAL_PEN")
+				_ = http.NewResponseController(w).Flush()
+				kill(w)
+			}
+			return false
+		},
+		"a stream that ends early": func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			early := strings.HasSuffix(r.URL.Path, "/events")
+			if early {
+				fmt.Fprint(w, "event: state\ndata: {\"state\":\"APPROVAL_PENDING\"}\n\n")
+			}
+			return early
+		},
+		"a replica that is behind": func(n int, w http.ResponseWriter, r *http.Request) bool {
+			behind := r.URL.Path == "/v1/orders" && n%2 == 0
+			if behind {
+				w.WriteHeader(http.StatusUnprocessableEntity)
+				fmt.Fprint(w, `{"status":422,"errors":[{"field":"consumerId","detail":"there is no such consumer"}]}`)
+			}
+			return behind
+		},
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop()
+			s.fault = fault
+			report := place(t, s, time.Minute, load.Plan{Orders: 40, Decline: 0.25, Concurrency: 8})
+			if !report.OK() || len(s.keys) != 40 || report.Rejected != 10 {
+				t.Errorf("%d orders at the server, %+v", len(s.keys), report)
+			}
+		})
+	}
+}
+
+func TestOrdersThatNeverEndAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newShop()
+	s.state = func(order string, rejected bool) string {
+		if order == "o2" {
+			return "APPROVAL_PENDING"
+		}
+		return truth(order, rejected)
+	}
+	report := place(t, s, time.Second, load.Plan{Orders: 5})
+	if report.OK() || !slices.Equal(report.NeverEnded, []string{"o2"}) || report.Approved != 4 {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestWrongOutcomesAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newShop()
+	s.state = func(order string, rejected bool) string { return truth(order, rejected != (order == "o3")) }
+	report := place(t, s, time.Minute, load.Plan{Orders: 5})
+	if report.OK() || !slices.Equal(report.Wrong, []string{"o3"}) {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestOrdersThatAreRefusedAreToldOnce(t *testing.T) {
+	t.Parallel()
+	s := newShop()
+	s.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v1/orders" {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			fmt.Fprint(w, `{"status":422,"detail":"no","errors":[{"field":"coordination","detail":"does not work yet"}]}`)
+		}
+		return r.URL.Path == "/v1/orders"
+	}
+	report := place(t, s, time.Minute, load.Plan{Orders: 3})
+	if report.OK() || report.Failed != 3 || report.Retries != 0 || !strings.Contains(report.Failures[0], "coordination does not work yet") {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestWhatMakesNoSenseIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, plan := range []load.Plan{{}, {Orders: 1, Rate: -1}, {Orders: 1, Decline: 1.1}, {Orders: 1, Concurrency: -1}} {
+		if plan.Validate() == nil {
+			t.Errorf("%+v", plan)
+		}
+	}
+	for _, url := range []string{"", "here", "ftp://here", "http://"} {
+		if _, err := load.New(load.Config{URL: url}); err == nil {
+			t.Errorf("%q", url)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/skald-go/skald"
+)
+
+// streamLimit bounds one stream: then the client asks by itself and opens another, so that
+// an event lost on the way delays an order but never loses it.
+const streamLimit = 10 * time.Second
+
+type newOrder struct {
+	ConsumerID      string     `json:"consumerId"`
+	RestaurantID    string     `json:"restaurantId"`
+	DeliveryAddress address    `json:"deliveryAddress"`
+	LineItems       []lineItem `json:"lineItems"`
+	Coordination    string     `json:"coordination,omitempty"`
+}
+
+type address struct {
+	Zone   string `json:"zone"`
+	Street string `json:"street"`
+}
+
+type lineItem struct {
+	MenuItemID string `json:"menuItemId"`
+	Quantity   int    `json:"quantity"`
+}
+
+// orderState is what an order, and an event of its stream, says.
+type orderState struct {
+	ID    string `json:"id"`
+	State string `json:"state"`
+}
+
+// ended says that no saga moves an order of this state any more.
+func (s orderState) ended() bool {
+	return s.State == "APPROVED" || s.State == "REJECTED" || s.State == "CANCELLED"
+}
+
+func (c *Client) content(plan Plan, i int) []byte {
+	consumers := c.shop.payers
+	if plan.declines(i) {
+		consumers = c.shop.decliners
+	}
+	first, second := menu[i%len(menu)], menu[(i+1)%len(menu)]
+	return mustJSON(newOrder{
+		ConsumerID:      consumers[i%len(consumers)],
+		RestaurantID:    c.shop.restaurants[i%len(c.shop.restaurants)],
+		DeliveryAddress: address{Zone: zone, Street: "Harbour Road 7"},
+		LineItems:       []lineItem{{first.ID, 1 + i%3}, {second.ID, 1}},
+		Coordination:    plan.Coordination,
+	})
+}
+
+// order places one order and waits for its end.
+func (c *Client) order(ctx context.Context, plan Plan, i int, due time.Time) {
+	var placed orderState
+	err := c.post(ctx, "/v1/orders", jsonHeader(skald.NewID().String()), c.content(plan, i), &placed)
+	if err != nil {
+		c.tally.failed(err)
+		return
+	}
+	c.tally.accepted(placed.ID, time.Since(due))
+	state, err := c.await(ctx, placed.ID)
+	if err != nil {
+		c.tally.neverEnded(placed.ID, err)
+		return
+	}
+	c.tally.ended(placed.ID, state.State, plan.declines(i), time.Since(due))
+}
+
+// await follows the order's stream and falls back to asking when the stream breaks.
+func (c *Client) await(ctx context.Context, id string) (orderState, error) {
+	var pause pause
+	for {
+		state, err := c.follow(ctx, id)
+		if err == nil && state.ended() {
+			return state, nil
+		}
+		if ctx.Err() == nil {
+			err = c.once(ctx, http.MethodGet, "/v1/orders/"+id, nil, nil, &state)
+			if err == nil && state.ended() {
+				return state, nil
+			}
+		}
+		var refused *refusedError
+		if errors.As(err, &refused) && !refused.passing() {
+			return state, err
+		}
+		c.tally.retried()
+		if !pause.wait(ctx) {
+			return state, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1024) }}
+
+// follow reads the stream to its end, so that the connection can be used again, and returns
+// the last state that it told.
+func (c *Client) follow(ctx context.Context, id string) (orderState, error) {
+	ctx, cancel := context.WithTimeout(ctx, streamLimit)
+	defer cancel()
+	var last orderState
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.URL+"/v1/orders/"+id+"/events", nil)
+	if err != nil {
+		return last, err
+	}
+	request.Header["Accept"] = []string{"text/event-stream"}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return last, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return last, refusal(response)
+	}
+	reader := readers.Get().(*bufio.Reader)
+	defer readers.Put(reader)
+	reader.Reset(response.Body)
+	return last, readStream(reader, &last)
+}
+
+// readStream returns nil at the stream's own end.
+func readStream(reader *bufio.Reader, last *orderState) error {
+	for {
+		line, err := reader.ReadSlice('\n')
+		if data, found := bytes.CutPrefix(line, []byte("data:")); found {
+			if err := json.Unmarshal(data, last); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return endOfStream(err)
+		}
+	}
+}
+
+func endOfStream(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// mustJSON encodes what always can be: the client's own types.
+func mustJSON(content any) []byte {
+	encoded, err := json.Marshal(content)
+	if err != nil {
+		panic("load: " + err.Error())
+	}
+	return encoded
+}

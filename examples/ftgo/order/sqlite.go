@@ -1,0 +1,31 @@
+package order
+
+import _ "embed"
+
+//go:embed sqlite.sql
+var sqliteSchema string
+
+const (
+	insertOrder = `
+INSERT INTO orders (id, consumer_id, restaurant_id, state, total, line_items, zone, street, coordination,
+    rejection_reason, idempotency_key, request_hash, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?)`
+
+	updateState = `UPDATE orders SET state = ?, rejection_reason = ?, updated_at = ? WHERE id = ? AND state = ?`
+
+	selectOrder = `
+SELECT consumer_id, restaurant_id, state, total, line_items, zone, street, coordination, rejection_reason, created_at, updated_at
+FROM orders WHERE id = ?`
+
+	selectChange = `SELECT state, rejection_reason, updated_at FROM orders WHERE id = ?`
+
+	selectByKey = `SELECT id, state, request_hash FROM orders WHERE consumer_id = ? AND idempotency_key = ?`
+
+	selectConsumer = `SELECT version, order_limit FROM consumer_replica WHERE id = ?`
+
+	// An older version never replaces a newer one.
+	upsertConsumer = `
+INSERT INTO consumer_replica (id, version, order_limit) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, order_limit = excluded.order_limit
+WHERE excluded.version > consumer_replica.version`
+)

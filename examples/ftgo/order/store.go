@@ -1,0 +1,139 @@
+package order
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
+	"github.com/skald-go/skald/examples/ftgo/host"
+	"github.com/skald-go/skald/examples/ftgo/money"
+)
+
+// store is all SQL of the order service. Methods with a transaction run in it, the others read
+// what is committed.
+type store struct {
+	insertOrder, updateState, selectOrder, selectChange, selectByKey *sql.Stmt
+	selectConsumer, upsertConsumer                                   *sql.Stmt
+}
+
+func openStore(ctx context.Context, h host.Host) (*store, error) {
+	if err := h.Migrate(ctx, "order", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+		return nil, err
+	}
+	s := &store{}
+	return s, h.Prepare(ctx, "order",
+		host.Query{Into: &s.insertOrder, SQL: insertOrder},
+		host.Query{Into: &s.updateState, SQL: updateState},
+		host.Query{Into: &s.selectOrder, SQL: selectOrder},
+		host.Query{Into: &s.selectChange, SQL: selectChange},
+		host.Query{Into: &s.selectByKey, SQL: selectByKey},
+		host.Query{Into: &s.selectConsumer, SQL: selectConsumer},
+		host.Query{Into: &s.upsertConsumer, SQL: upsertConsumer})
+}
+
+// add inserts a new order in APPROVAL_PENDING.
+func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, at int64) error {
+	items, err := json.Marshal(o.LineItems)
+	if err != nil {
+		return fmt.Errorf("encode the line items of order %s: %w", o.ID, err)
+	}
+	var key, hash any
+	if o.IdempotencyKey != "" {
+		key, hash = o.IdempotencyKey, o.RequestHash
+	}
+	_, err = host.Exec(ctx, tx, s.insertOrder, o.ID, o.ConsumerID, o.RestaurantID, string(orderapi.ApprovalPending),
+		int64(o.Total), string(items), o.DeliveryAddress.Zone, o.DeliveryAddress.Street, o.Coordination, key, hash, at, at)
+	if err != nil {
+		return fmt.Errorf("insert order %s: %w", o.ID, err)
+	}
+	return nil
+}
+
+// leave changes an order's state from one to another; it is an error when the order is in
+// neither, or is not there.
+func (s *store) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c change) error {
+	result, err := host.Exec(ctx, tx, s.updateState, string(c.State), c.RejectionReason, c.at, c.ID, string(from))
+	if err != nil {
+		return fmt.Errorf("set order %s to %s: %w", c.ID, c.State, err)
+	}
+	if changed, err := result.RowsAffected(); err != nil || changed != 1 {
+		return errors.Join(fmt.Errorf("set order %s to %s: it is not in %s", c.ID, c.State, from), err)
+	}
+	return nil
+}
+
+// find reads an order; false when there is none.
+func (s *store) find(ctx context.Context, id string) (view, bool, error) {
+	v := view{change: change{ID: id}}
+	var items []byte
+	err := host.QueryRow(ctx, nil, s.selectOrder, id).Scan(&v.ConsumerID, &v.RestaurantID, &v.State, (*int64)(&v.Total), &items,
+		&v.DeliveryAddress.Zone, &v.DeliveryAddress.Street, &v.Coordination, &v.RejectionReason, &v.createdAt, &v.at)
+	v.LineItems = items
+	return found(v, err, "order", id)
+}
+
+// change reads an order's newest change; false when there is no such order.
+func (s *store) change(ctx context.Context, id string) (change, bool, error) {
+	c := change{ID: id}
+	err := host.QueryRow(ctx, nil, s.selectChange, id).Scan(&c.State, &c.RejectionReason, &c.at)
+	return found(c, err, "order", id)
+}
+
+// earlier is the order that an idempotency key stands for.
+type earlier struct {
+	change
+	requestHash []byte
+}
+
+// byKey reads the order of a consumer's idempotency key, in tx when there is one.
+func (s *store) byKey(ctx context.Context, tx *sql.Tx, consumer, key string) (earlier, bool, error) {
+	var e earlier
+	err := host.QueryRow(ctx, tx, s.selectByKey, consumer, key).Scan(&e.ID, &e.State, &e.requestHash)
+	return found(e, err, "idempotency key of consumer", consumer)
+}
+
+// consumer is what the replica knows of a consumer.
+type consumer struct {
+	version    int
+	orderLimit *money.Amount
+}
+
+func (s *store) consumer(ctx context.Context, id string) (consumer, bool, error) {
+	var (
+		c     consumer
+		limit sql.NullInt64
+	)
+	err := host.QueryRow(ctx, nil, s.selectConsumer, id).Scan(&c.version, &limit)
+	if limit.Valid {
+		amount := money.Amount(limit.Int64)
+		c.orderLimit = &amount
+	}
+	return found(c, err, "consumer", id)
+}
+
+func (s *store) saveConsumer(ctx context.Context, tx *sql.Tx, c consumerapi.Consumer) error {
+	var limit any
+	if c.OrderLimit != nil {
+		limit = int64(*c.OrderLimit)
+	}
+	if _, err := host.Exec(ctx, tx, s.upsertConsumer, c.ID, c.Version, limit); err != nil {
+		return fmt.Errorf("replicate consumer %s at version %d: %w", c.ID, c.Version, err)
+	}
+	return nil
+}
+
+// found tells the absence of a row from a fault.
+func found[T any](row T, err error, kind, id string) (T, bool, error) {
+	switch {
+	case err == nil:
+		return row, true, nil
+	case errors.Is(err, sql.ErrNoRows):
+		return row, false, nil
+	default:
+		return row, false, fmt.Errorf("read %s %s: %w", kind, id, err)
+	}
+}

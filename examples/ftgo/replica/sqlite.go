@@ -1,0 +1,20 @@
+package replica
+
+import (
+	_ "embed"
+)
+
+//go:embed sqlite.sql
+var sqliteSchema string
+
+const (
+	selectVersion = `SELECT version FROM restaurant_replica WHERE id = ?`
+
+	selectContent = `SELECT content FROM restaurant_replica WHERE id = ?`
+
+	// An older version never replaces a newer one.
+	upsertRestaurant = `
+INSERT INTO restaurant_replica (id, version, content) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, content = excluded.content
+WHERE excluded.version > restaurant_replica.version`
+)
