@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/skald-go/skald"
 )
@@ -179,6 +180,11 @@ func (p *pass) done(it *item, reply *skald.Message) error {
 	return nil
 }
 
+// answerAgainAfter is how old a recorded reply must be to be sent again. A duplicate that
+// comes sooner was published or delivered twice, and its reply is on its way already: to send
+// it again would double the load just when a relay catches up.
+const answerAgainAfter = time.Minute
+
 // answerAgain answers a duplicate with its recorded reply, under that reply's own id.
 func (p *pass) answerAgain(known Handled) error {
 	if known.Reply == nil {
@@ -188,7 +194,9 @@ func (p *pass) answerAgain(known Handled) error {
 	if err := m.UnmarshalBinary(known.Reply); err != nil {
 		return fmt.Errorf("inbox: recorded reply of command %s: %w", known.ID, err)
 	}
-	p.work.Outgoing = append(p.work.Outgoing, m)
+	if p.work.Now.Sub(m.Time) >= answerAgainAfter {
+		p.work.Outgoing = append(p.work.Outgoing, m)
+	}
 	return nil
 }
 

@@ -40,7 +40,8 @@ type lane struct {
 	leases   *leases
 	counts   map[string]int // partitions by channel
 	queue    []*item
-	heldAt   time.Time // when to look for held messages again
+	passes   chan func() // to the runner; nil when there is none
+	heldAt   time.Time   // when to look for held messages again
 }
 
 func newLane(c *Consumer, l *leases, partitions []Partition) *lane {
@@ -58,7 +59,31 @@ func (l *lane) run(ctx context.Context) {
 		l.queue = l.queue[n:]
 		l.process(ctx, items)
 	}
+	l.endRunner()
 	l.consumer.stopOnce.Do(func() { close(l.consumer.stopped) })
+}
+
+// runner is the goroutine that runs the passes. It lives as long as the lane, because the
+// stack that a database call needs is grown only once, or until a pass is abandoned in it.
+func (l *lane) runner() chan<- func() {
+	if l.passes == nil {
+		passes := make(chan func())
+		l.passes = passes
+		go func() {
+			for run := range passes {
+				run()
+			}
+		}()
+	}
+	return l.passes
+}
+
+// endRunner lets the runner go, once it has returned from the pass it is in.
+func (l *lane) endRunner() {
+	if l.passes != nil {
+		close(l.passes)
+		l.passes = nil
+	}
 }
 
 // gather waits until there is something to do, and takes what else waits; false when ctx
@@ -121,7 +146,7 @@ func (l *lane) dueHeld(ctx context.Context) {
 	}
 	items := make([]*item, 0, len(due)+len(l.queue))
 	for i := range due {
-		if l.owns(&due[i].Message) {
+		if l.owner(&due[i].Message) != nil {
 			items = append(items, &item{message: &due[i].Message, held: &due[i]})
 		}
 	}
@@ -138,11 +163,14 @@ func (l *lane) planHeld(ctx context.Context) error {
 	return err
 }
 
-// owns reports whether this instance reads the partition of a held message: its next
-// attempt is made there and nowhere else.
-func (l *lane) owns(m *skald.Message) bool {
+// owner is the partition of a held message, if this instance reads it: its next attempt is
+// made there and nowhere else.
+func (l *lane) owner(m *skald.Message) *owned {
 	n := l.counts[m.Channel]
-	return n > 0 && l.leases.owns(Partition{Channel: m.Channel, Group: l.consumer.group, Number: skald.Partition(m.OrderKey(), n)})
+	if n == 0 {
+		return nil
+	}
+	return l.leases.find(Partition{Channel: m.Channel, Group: l.consumer.group, Number: skald.Partition(m.OrderKey(), n)})
 }
 
 // process brings the items to their end: committed, or given up because their partition was.
@@ -240,7 +268,7 @@ func (l *lane) once(ctx context.Context, items []*item, savepoints bool) error {
 	defer cancel()
 	p := newPass(l, b, items, savepoints || b.CheapSavepoints())
 	finished := make(chan error, 1)
-	go func() { finished <- p.run(ctx, handlers) }()
+	l.runner() <- func() { finished <- p.run(ctx, handlers) }
 	err = l.watch(p, finished, cancel)
 	if err == nil {
 		err = b.Commit(ctx)
@@ -274,6 +302,7 @@ func (l *lane) watch(p *pass, finished <-chan error, cancel context.CancelFunc) 
 		}
 		switch took := time.Since(current.since); {
 		case took >= 2*limit && current.abandon():
+			l.endRunner()
 			current.it.failed = fmt.Errorf("%s was still running %s after it began, although its context was cancelled; it was abandoned", current.it.describe(), took.Round(time.Millisecond))
 			return errReplay
 		case took >= limit:

@@ -180,11 +180,11 @@ func (l *leases) holds(o *owned) bool {
 	return l.owned[o.lease.Partition] == o && time.Now().Before(o.expires)
 }
 
-// owns reports whether this instance reads the partition.
-func (l *leases) owns(p Partition) bool {
+// find returns the partition if this instance reads it, and nil otherwise.
+func (l *leases) find(p Partition) *owned {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.owned[p] != nil
+	return l.owned[p]
 }
 
 // committed records positions after a batch's commit, and tells the broker.

@@ -179,7 +179,7 @@ func (p *pass) deliver(ctx, handlers context.Context, it *item) error {
 
 // retry handles a held message that is due, or follows one in this batch.
 func (p *pass) retry(ctx, handlers context.Context, it *item) error {
-	if p.failed[keyOf(it.message)] {
+	if p.failed[keyOf(it.message)] || !p.fence(it.message) {
 		return nil
 	}
 	if it.held.Raw != nil {
@@ -187,6 +187,19 @@ func (p *pass) retry(ctx, handlers context.Context, it *item) error {
 		return nil
 	}
 	return p.handle(ctx, handlers, it)
+}
+
+// fence makes the commit depend on the lease of a held message's partition, as a delivery
+// does; false when this instance does not read that partition any more.
+func (p *pass) fence(m *skald.Message) bool {
+	o := p.lane.owner(m)
+	if o == nil {
+		return false
+	}
+	if _, ok := p.positions[o]; !ok {
+		p.positions[o] = p.lane.leases.position(o)
+	}
+	return true
 }
 
 func (p *pass) handle(ctx, handlers context.Context, it *item) error {

@@ -54,30 +54,23 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// term is the time for which this instance holds the lease.
-type term struct {
-	lease Lease
-	// expires is when another instance may take over, in Unix nanoseconds by this process's
-	// clock, counted from before the lease was asked for.
-	expires atomic.Int64
-}
-
-// lead publishes while the lease holds.
+// lead publishes while the lease holds: its context ends when another instance may have
+// taken over, counted from before the lease was asked for.
 func (r *Relay) lead(ctx context.Context, lease Lease, asked time.Time) {
-	t := &term{lease: lease}
-	t.expires.Store(asked.Add(r.config.LeaseTTL).UnixNano())
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	renewed := make(chan struct{})
+	expiry := time.AfterFunc(time.Until(asked.Add(r.config.LeaseTTL)), stop)
+	defer expiry.Stop()
+	renewing := make(chan struct{})
 	go func() {
-		defer close(renewed)
+		defer close(renewing)
 		defer stop()
-		r.keepLease(ctx, t)
+		r.keepLease(ctx, lease, expiry)
 	}()
 	r.leading.Store(true)
 	for failures := 0; ctx.Err() == nil; failures++ {
 		began := time.Now()
-		if err := r.session(ctx, t); err != nil && ctx.Err() == nil {
+		if err := r.session(ctx, lease); err != nil && ctx.Err() == nil {
 			if time.Since(began) > time.Minute {
 				failures = 0
 			}
@@ -87,16 +80,16 @@ func (r *Relay) lead(ctx context.Context, lease Lease, asked time.Time) {
 	}
 	r.leading.Store(false)
 	stop()
-	<-renewed
+	<-renewing
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.LeaseTTL)
 	defer cancel()
-	if err := r.source.ReleaseLease(release, t.lease); err != nil && !errors.Is(err, ErrFenced) {
+	if err := r.source.ReleaseLease(release, lease); err != nil && !errors.Is(err, ErrFenced) {
 		r.config.Logger.Warn("relay: lease not released; others take over when it expires", "error", err)
 	}
 }
 
-// keepLease renews the lease until ctx ends, it has passed to another, or it has expired.
-func (r *Relay) keepLease(ctx context.Context, t *term) {
+// keepLease renews the lease until ctx ends, or it has passed to another.
+func (r *Relay) keepLease(ctx context.Context, lease Lease, expiry *time.Timer) {
 	tick := time.NewTicker(r.config.LeaseTTL / 3)
 	defer tick.Stop()
 	for {
@@ -106,13 +99,12 @@ func (r *Relay) keepLease(ctx context.Context, t *term) {
 		case <-tick.C:
 		}
 		asked := time.Now()
-		err := r.source.RenewLease(ctx, t.lease, r.config.LeaseTTL)
-		switch {
+		switch err := r.source.RenewLease(ctx, lease, r.config.LeaseTTL); {
 		case err == nil:
-			t.expires.Store(asked.Add(r.config.LeaseTTL).UnixNano())
+			expiry.Reset(time.Until(asked.Add(r.config.LeaseTTL)))
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, ErrFenced) || time.Now().UnixNano() > t.expires.Load():
+		case errors.Is(err, ErrFenced):
 			r.config.Logger.Warn("relay: lease lost; standing by", "error", err)
 			return
 		default:

@@ -20,7 +20,7 @@ const (
 // run is one session with the broker: from the checkpoint until the first error.
 type run struct {
 	relay   *Relay
-	term    *term
+	lease   Lease
 	session Session
 	blocked map[ChannelKey]bool
 	// settled are what was published or held, in order, and is not yet in the checkpoint.
@@ -37,7 +37,7 @@ type settled struct {
 }
 
 // session publishes from the checkpoint on until something fails or ctx ends.
-func (r *Relay) session(ctx context.Context, t *term) error {
+func (r *Relay) session(ctx context.Context, lease Lease) error {
 	checkpoint, err := r.source.Checkpoint(ctx)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (r *Relay) session(ctx context.Context, t *term) error {
 		r.config.Logger.Error("relay: the broker does not hold what it held: it was wiped or restored; publishing everything again that the outbox retains", "retention", r.config.Retention)
 		from = Position{}
 	}
-	u := &run{relay: r, term: t, session: session, blocked: map[ChannelKey]bool{}}
+	u := &run{relay: r, lease: lease, session: session, blocked: map[ChannelKey]bool{}}
 	keys, err := r.source.UnpublishedKeys(ctx)
 	if err != nil {
 		return err
@@ -159,13 +159,11 @@ func (u *run) publish(ctx context.Context, records []Record) error {
 	return nil
 }
 
-// send publishes while the lease surely holds, and returns what the broker will never take.
+// send publishes, and returns what the broker will never take. Its context ends with the lease.
 func (u *run) send(ctx context.Context, records []Record) ([]Unpublished, error) {
 	if len(records) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, time.Unix(0, u.term.expires.Load()), fmt.Errorf("%w: it expired while publishing", ErrFenced))
-	defer cancel()
 	messages := make([]skald.Message, len(records))
 	for i := range records {
 		messages[i] = records[i].Message
@@ -190,7 +188,7 @@ func (u *run) hold(ctx context.Context, held []Unpublished) error {
 	if len(held) == 0 {
 		return nil
 	}
-	if err := u.relay.source.HoldUnpublished(ctx, u.term.lease, held); err != nil {
+	if err := u.relay.source.HoldUnpublished(ctx, u.lease, held); err != nil {
 		return err
 	}
 	for i := range held {
@@ -225,7 +223,7 @@ func (u *run) retryUnpublished(ctx context.Context) error {
 		}
 		refused[key] = true
 		again[0].Attempts = record.Attempts + 1
-		if err := u.relay.source.HoldUnpublished(ctx, u.term.lease, again); err != nil {
+		if err := u.relay.source.HoldUnpublished(ctx, u.lease, again); err != nil {
 			return err
 		}
 	}
@@ -251,7 +249,7 @@ func (u *run) release(ctx context.Context, ids []skald.ID) error {
 			return ctx.Err()
 		}
 	}
-	if err := u.relay.source.RemoveUnpublished(ctx, u.term.lease, ids); err != nil {
+	if err := u.relay.source.RemoveUnpublished(ctx, u.lease, ids); err != nil {
 		return err
 	}
 	keys, err := u.relay.source.UnpublishedKeys(ctx)
@@ -284,7 +282,7 @@ func (u *run) settle(ctx context.Context) error {
 		return nil
 	}
 	checkpoint := Checkpoint{Position: u.settled[n-1].position, Mark: mark}
-	if err := u.relay.source.SaveCheckpoint(ctx, u.term.lease, checkpoint); err != nil {
+	if err := u.relay.source.SaveCheckpoint(ctx, u.lease, checkpoint); err != nil {
 		return err
 	}
 	u.settled = append(u.settled[:0], u.settled[n:]...)

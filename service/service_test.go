@@ -481,7 +481,7 @@ func TestFaultyRegistrationsAreRefusedAtOnce(t *testing.T) {
 		}
 		service.HandleCommand(svc, createTicket, func(context.Context, skald.Queryer, ticket) (ok, error) { return ok{}, nil })
 		service.HandleEvent(svc, skald.Event[ok]{Name: "Bad Name"}, func(context.Context, *skaldtest.Tx, ok) error { return nil })
-		definition := createOrder(0)
+		definition := createOrder(0, 0)
 		definition.Retriable[0].Bar = time.Second
 		definition.Compensatable[1].Name = "create order"
 		saga.Register(svc, definition)

@@ -65,12 +65,12 @@ func (s state) charge() charge { return charge{s.Order, s.Cents} }
 
 func (s *state) because(r skald.Refusal) { s.Reason = r.Code }
 
-func createOrder(bar time.Duration) saga.Definition[state] {
+func createOrder(deadline, bar time.Duration) saga.Definition[state] {
 	return saga.Definition[state]{
 		Name: "order.create",
 		Compensatable: []saga.Compensatable[state]{
 			{Name: "create order", Do: saga.Local(orderIs("pending")), Undo: saga.Local(orderIs("rejected"))},
-			{Name: "create ticket", Do: saga.Call(createTicket, state.ticket).Refused((*state).because), Undo: saga.Call(rejectTicket, state.ticket)},
+			{Name: "create ticket", Do: saga.Call(createTicket, state.ticket).Refused((*state).because), Undo: saga.Call(rejectTicket, state.ticket), Deadline: deadline},
 		},
 		Pivot:     saga.Step[state]{Name: "authorize card", Do: saga.Call(authorize, state.charge).Refused((*state).because), Bar: bar},
 		Retriable: []saga.Step[state]{{Name: "confirm ticket", Do: saga.Call(confirmTicket, state.ticket)}, {Name: "approve order", Do: saga.Local(orderIs("approved"))}},
@@ -99,7 +99,10 @@ type shop struct {
 	stores  map[string]*skaldtest.Store
 	running map[string]*instance
 	config  service.Config
-	bar     time.Duration
+	// Of the saga: the deadline of its ticket, and the bar of its pivot.
+	deadline, bar time.Duration
+	// syncInterval is how long the broker may lose what it has acknowledged.
+	syncInterval time.Duration
 
 	mu sync.Mutex
 	// before, if set for a message type, is called first by its handler.
@@ -118,13 +121,14 @@ func inShop(t *testing.T, configure func(*shop), fn func(s *shop)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &shop{
-			t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), stores: map[string]*skaldtest.Store{},
+			t: t, stores: map[string]*skaldtest.Store{},
 			running: map[string]*instance{}, before: map[string]func(context.Context, *skaldtest.Tx) error{},
 		}
 		s.config.Logger = slog.New(slog.DiscardHandler)
 		if configure != nil {
 			configure(s)
 		}
+		s.broker = skaldtest.NewBroker(skaldtest.BrokerConfig{SyncInterval: s.syncInterval})
 		for _, name := range []string{"order", "kitchen", "accounting"} {
 			s.stores[name] = skaldtest.NewStore()
 			s.start(name)
@@ -145,7 +149,7 @@ func (s *shop) start(name string) {
 	in := &instance{service: svc, ended: make(chan error, 1)}
 	switch name {
 	case "order":
-		in.sagas = saga.Register(svc, createOrder(s.bar))
+		in.sagas = saga.Register(svc, createOrder(s.deadline, s.bar))
 	case "kitchen":
 		service.HandleCommand(svc, createTicket, s.createTicket)
 		service.HandleCommand(svc, rejectTicket, s.rejectTicket)
@@ -268,6 +272,20 @@ func (s *shop) mustPlace(order string, items, cents int) {
 		s.t.Fatalf("place order %s: %v", order, err)
 	}
 }
+
+// resume is an operator's word to try again what a parked saga stands at.
+func (s *shop) resume(order string) {
+	s.t.Helper()
+	in, id := s.running["order"], s.outcome(order).ID
+	err := service.Transact(s.t.Context(), in.service, func(ctx context.Context, tx *skaldtest.Tx) error {
+		return in.service.SagaEngine().Resume(ctx, tx, id, "mended")
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func refused(code string) error { return skald.Refuse(code, "no") }
 
 // pass lets virtual time go by.
 func (s *shop) pass(d time.Duration) {

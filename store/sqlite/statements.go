@@ -102,7 +102,7 @@ func (s *Store) query(ctx context.Context, tx *sql.Tx, st statement, args []any,
 }
 
 // chunks are the numbers of rows for which a bulk statement is prepared.
-var chunks = [...]int{64, 16, 4, 1}
+var chunks = [...]int{64, 32, 16, 8, 4, 2, 1}
 
 // bulk is a statement over any number of rows, prepared for each size of chunk.
 type bulk [len(chunks)]statement

@@ -52,7 +52,7 @@ func openPart(ctx context.Context, name string, config Config, via *broker) (*pa
 func (p *part) make(ctx context.Context, config Config, via *broker) error {
 	logger := config.Logger.With("service", p.name)
 	var err error
-	p.service, err = service.New(p.name, p.store, via.Broker, service.Config{Logger: logger})
+	p.service, err = service.New(p.name, p.store, via.Broker, service.Config{Logger: config.Logger})
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func openBroker(ctx context.Context, config Config) (*broker, error) {
 	if config.BrokerURL != "" {
 		connected, err := nats.Connect(ctx, nats.Config{URL: config.BrokerURL, Logger: config.Logger})
 		if err != nil {
-			return nil, fmt.Errorf("broker at %s: %w", config.BrokerURL, err)
+			return nil, fmt.Errorf("external broker: %w", err) // names the address, without its secrets
 		}
 		return &broker{Broker: connected}, nil
 	}

@@ -15,7 +15,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// Most of the heap is garbage within milliseconds, and what stays is small: collecting less
+// often saves a tenth of the processor's time and costs some tens of MiB. GOGC overrides it.
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300)
+		debug.SetMemoryLimit(120 << 20)
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // errFound says that the command has done its work, and told what it found to be wrong.
 var errFound = errors.New("not everything is as it must be")
