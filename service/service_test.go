@@ -150,6 +150,7 @@ func TestEachMessageIsHandledOnceHoweverOftenItComes(t *testing.T) {
 				s.rejected(order)
 			}
 		}
+		s.nothingHeld()
 	})
 }
 
@@ -424,6 +425,25 @@ func TestABrokerThatWasWipedGetsEverythingAgain(t *testing.T) {
 		for i := range 10 {
 			s.approved(fmt.Sprint("o", i))
 		}
+	})
+}
+
+func TestWhatIsPublishedAgainLaterIsHandledOnce(t *testing.T) {
+	inShop(t, nil, func(s *shop) {
+		for i := range 10 {
+			s.mustPlace(fmt.Sprint("o", i), 1, 500+i%2*5000)
+		}
+		s.pass(10 * time.Second)
+		s.broker.Wipe() // every relay publishes all that its outbox retains
+		s.pass(5 * time.Minute)
+		for i := range 10 {
+			if order := fmt.Sprint("o", i); i%2 == 0 {
+				s.approved(order)
+			} else {
+				s.rejected(order)
+			}
+		}
+		s.nothingHeld()
 	})
 }
 

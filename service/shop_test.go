@@ -103,6 +103,8 @@ type shop struct {
 	deadline, bar time.Duration
 	// syncInterval is how long the broker may lose what it has acknowledged.
 	syncInterval time.Duration
+	// wrap, if set, stands between a service and its store.
+	wrap func(name string, store *skaldtest.Store) service.Store
 
 	mu sync.Mutex
 	// before, if set for a message type, is called first by its handler.
@@ -142,7 +144,11 @@ func inShop(t *testing.T, configure func(*shop), fn func(s *shop)) {
 
 func (s *shop) start(name string) {
 	s.t.Helper()
-	svc, err := service.New(name, s.stores[name], s.broker, s.config)
+	var store service.Store = s.stores[name]
+	if s.wrap != nil {
+		store = s.wrap(name, s.stores[name])
+	}
+	svc, err := service.New(name, store, s.broker, s.config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -322,6 +328,16 @@ func (s *shop) held(name string) []inbox.Held {
 		s.t.Fatal(err)
 	}
 	return held
+}
+
+// nothingHeld checks that no message waits anywhere.
+func (s *shop) nothingHeld() {
+	s.t.Helper()
+	for name := range s.stores {
+		for _, h := range s.held(name) {
+			s.t.Errorf("%s holds %s %q (%s): %s", name, h.Message.Kind, h.Message.Type, h.State, h.Reason)
+		}
+	}
 }
 
 // expect checks a value of a service's own data; "" means absent.
