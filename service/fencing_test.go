@@ -19,7 +19,26 @@ import (
 // believes that they are, until the database fences it off.
 type stopped struct {
 	*skaldtest.Store
-	fenced atomic.Bool
+	fenced    atomic.Bool
+	committed atomic.Bool // a batch whose positions the database had refused
+}
+
+// batch notices a commit after the database has fenced the instance off.
+type batch struct {
+	inbox.Batch
+	store *stopped
+}
+
+func (s *stopped) Begin(ctx context.Context) (inbox.Batch, error) {
+	b, err := s.Store.Begin(ctx)
+	return &batch{b, s}, err
+}
+
+func (b *batch) Commit(ctx context.Context) error {
+	if b.store.fenced.Load() {
+		b.store.committed.Store(true)
+	}
+	return b.Batch.Commit(ctx)
 }
 
 func (s *stopped) RenewPartitions(ctx context.Context, holder string, leases []inbox.Lease, ttl time.Duration) ([]inbox.Lease, error) {
@@ -62,6 +81,9 @@ func TestAnInstanceThatLostItsPartitionsUnnoticedIsFencedOff(t *testing.T) {
 		s.nothingHeld()
 		if !frozen.fenced.Load() {
 			t.Error("the first instance was never fenced off: the test shows nothing")
+		}
+		if frozen.committed.Load() {
+			t.Error("the first instance committed a batch after it was fenced off")
 		}
 		first.stop()
 		if err := <-first.ended; err != nil {
