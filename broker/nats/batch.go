@@ -23,6 +23,7 @@ type batch struct {
 	limit    int // of a broker message, in bytes
 	messages []skald.Message
 	lanes    map[laneKey]*lane
+	refused  map[orderKey]bool // of a rejected message: what is behind it is rejected too
 	scratch  []byte
 	buffers  *buffers
 
@@ -35,14 +36,15 @@ type laneKey struct {
 	partition int
 }
 
+type orderKey struct{ channel, key string }
+
 type lane struct {
 	laneKey
 	incarnation string
 	parcels     []parcel
-	// The pack that is being filled.
-	pack         []byte
-	first, count int // index of its first message; how many it has
-	last         int // index of its last message
+	// The pack that is being filled, and the indices of its messages.
+	pack   []byte
+	packed []int
 }
 
 // buffers are those of packs that were sent: the client copies what it sends.
@@ -67,16 +69,16 @@ func (f *buffers) give(b []byte) {
 	}
 }
 
-// parcel is one broker message. index is that of its only message, or -1 for a pack.
+// parcel is one broker message, with the indices of the messages in it.
 type parcel struct {
 	message *client.Msg
-	index   int
+	indices []int
 	last    skald.ID
 }
 
 // load makes the broker messages, and rejects what cannot be one.
 func load(cfg *Config, channels map[string]*channel, spare *buffers, messages []skald.Message, limit int) *batch {
-	b := &batch{cfg: cfg, limit: limit, messages: messages, lanes: map[laneKey]*lane{}, buffers: spare, scratch: spare.take()}
+	b := &batch{cfg: cfg, limit: limit, messages: messages, lanes: map[laneKey]*lane{}, refused: map[orderKey]bool{}, buffers: spare, scratch: spare.take()}
 	for i := range messages {
 		m := &messages[i]
 		target := channels[m.Channel]
@@ -101,6 +103,9 @@ func load(cfg *Config, channels map[string]*channel, spare *buffers, messages []
 
 // add puts a message into the lane's pack, or behind it when it does not fit into one.
 func (b *batch) add(l *lane, i int) {
+	if b.behind(i) {
+		return
+	}
 	if !b.cfg.packs() {
 		b.single(l, i)
 		return
@@ -112,33 +117,45 @@ func (b *batch) add(l *lane, i int) {
 	}
 	b.scratch = encoded
 	room := min(maxPackBytes, b.limit-1024)
-	if l.count == maxPacked || len(l.pack)+len(encoded)+8 > room {
+	if len(l.packed) == maxPacked || len(l.pack)+len(encoded)+8 > room {
 		b.flush(l)
+		if b.behind(i) {
+			return
+		}
 	}
 	if len(encoded)+8 > room {
 		b.single(l, i)
 		return
 	}
-	if l.count == 0 {
-		l.first, l.pack = i, b.buffers.take()
+	l.pack, l.packed = appendPacked(l.pack, encoded), append(l.packed, i)
+}
+
+// behind rejects a message that comes after a rejected one of its key: alone it would
+// overtake it.
+func (b *batch) behind(i int) bool {
+	m := &b.messages[i]
+	if len(b.refused) == 0 || !b.refused[orderKey{m.Channel, m.OrderKey()}] {
+		return false
 	}
-	l.pack, l.last = appendPacked(l.pack, encoded), i
-	l.count++
+	b.reject(i, relay.ErrBehind)
+	return true
 }
 
 // flush closes the lane's pack. A pack of one is no pack.
 func (b *batch) flush(l *lane) {
-	switch {
-	case l.count == 1:
-		b.single(l, l.first)
+	switch len(l.packed) {
+	case 0:
+	case 1:
+		b.single(l, l.packed[0])
 		b.buffers.give(l.pack)
-	case l.count > 1:
+	default:
 		m := client.NewMsg(partitionSubject(l.channel, l.partition))
 		m.Header[contentTypeField] = []string{packType}
 		m.Data = l.pack
-		l.parcels = append(l.parcels, parcel{message: m, index: -1, last: b.messages[l.last].ID})
+		last := l.packed[len(l.packed)-1]
+		l.parcels = append(l.parcels, parcel{message: m, indices: l.packed, last: b.messages[last].ID})
 	}
-	l.pack, l.count = nil, 0
+	l.pack, l.packed = nil, nil
 }
 
 // single sends a message alone, in the codec's form. Its id lets the server drop it when it
@@ -161,7 +178,7 @@ func (b *batch) single(l *lane, i int) {
 		b.reject(i, fmt.Errorf("nats: %s %q (%s) takes %d bytes, the server's max_payload is %d", source.Kind, source.Type, source.ID, size, b.limit))
 		return
 	}
-	l.parcels = append(l.parcels, parcel{message: m, index: i, last: source.ID})
+	l.parcels = append(l.parcels, parcel{message: m, indices: []int{i}, last: source.ID})
 }
 
 // sizeOf is what the server counts against max_payload: headers and body.
@@ -215,7 +232,7 @@ func (b *batch) publish(ctx context.Context, js jetstream.JetStream) (mark, erro
 // reuse gives back the buffers of a lane that is done.
 func (b *batch) reuse(l *lane) {
 	for _, p := range l.parcels {
-		if p.index < 0 {
+		if len(p.indices) > 1 {
 			b.buffers.give(p.message.Data)
 		}
 	}
@@ -229,14 +246,16 @@ func worse(a, b error) error {
 	return a
 }
 
-// send publishes a lane's parcels one after the other.
+// send publishes a lane's parcels one after the other. What the server itself refuses, though
+// it was within the limits that it had announced, ends the lane: the rest is rejected with it
+// rather than let overtake it, and will be tried again.
 func (b *batch) send(ctx context.Context, js jetstream.JetStream, l *lane) (markEntry, error) {
 	var newest markEntry
-	for _, p := range l.parcels {
+	for i, p := range l.parcels {
 		ack, err := js.PublishMsg(ctx, p.message, jetstream.WithRetryAttempts(0))
-		if p.index >= 0 && unacceptable(err) {
-			b.reject(p.index, fmt.Errorf("nats: %w", err))
-			continue
+		if unacceptable(err) {
+			b.rejectFrom(l.parcels[i:], fmt.Errorf("nats: %w", err))
+			break
 		}
 		if err != nil {
 			return newest, fmt.Errorf("stream %s: %w", streamName(l.channel), explain(err))
@@ -264,7 +283,19 @@ func unacceptable(err error) bool {
 func (b *batch) reject(index int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	m := &b.messages[index]
+	b.refused[orderKey{m.Channel, m.OrderKey()}] = true
 	b.rejected = append(b.rejected, relay.Rejection{Index: index, Err: err})
+}
+
+// rejectFrom rejects the messages of a parcel, and those of the parcels behind it.
+func (b *batch) rejectFrom(parcels []parcel, err error) {
+	for _, p := range parcels {
+		for _, index := range p.indices {
+			b.reject(index, err)
+		}
+		err = relay.ErrBehind
+	}
 }
 
 func (b *batch) rejections() []relay.Rejection {

@@ -192,18 +192,14 @@ func (s *session) Durable(ctx context.Context) (uint64, string, error) {
 	for due < len(s.waiting) && time.Since(s.waiting[due].at) > s.broker.cfg.settle() {
 		due++
 	}
+	if len(s.waiting) == 0 { // idle: nothing else would show that the streams are gone
+		return s.settled, s.mark.String(), s.verify(ctx, s.mark)
+	}
 	if due == 0 {
 		return s.settled, s.mark.String(), nil
 	}
-	for name, entry := range s.acked {
-		found, err := findChannel(ctx, s.conn.js, name)
-		if err != nil {
-			return 0, "", err
-		}
-		if found.incarnation != entry.incarnation || found.last < entry.sequence {
-			return 0, "", fmt.Errorf("%w: %s was at %d of incarnation %s and is at %d of %s",
-				ErrIncarnation, streamName(name), entry.sequence, entry.incarnation, found.last, found.incarnation)
-		}
+	if err := s.verify(ctx, s.acked); err != nil {
+		return 0, "", err
 	}
 	for _, l := range s.waiting[:due] {
 		for channel, e := range l.marks {
@@ -214,6 +210,22 @@ func (s *session) Durable(ctx context.Context) (uint64, string, error) {
 	s.waiting = append([]*landing(nil), s.waiting[due:]...)
 	s.forget()
 	return s.settled, s.mark.String(), nil
+}
+
+// verify asks for each of the mark's streams whether it is the same one still, and has not
+// fallen back.
+func (s *session) verify(ctx context.Context, held mark) error {
+	for name, entry := range held {
+		found, err := findChannel(ctx, s.conn.js, name)
+		if err != nil {
+			return err
+		}
+		if found.incarnation != entry.incarnation || found.last < entry.sequence {
+			return fmt.Errorf("%w: %s was at %d of incarnation %s and is at %d of %s",
+				ErrIncarnation, streamName(name), entry.sequence, entry.incarnation, found.last, found.incarnation)
+		}
+	}
+	return nil
 }
 
 // forget drops channels from acked about which nothing is waiting, so that a channel is
