@@ -40,6 +40,9 @@ func (c Command[C, R]) Refuses(code string) bool { return slices.Contains(c.Refu
 // Validate checks the contract and returns every fault at once.
 func (c Command[C, R]) Validate() error {
 	faults := []error{checkContract("command", c.Name, c.Version, c.Channel)}
+	if limit := MaxName - len(replySuffix); len(c.Name) > limit {
+		faults = append(faults, fmt.Errorf("skald: command %q: name of %d bytes: at most %d, so that its reply's is no longer than %d", c.Name, len(c.Name), limit, MaxName))
+	}
 	for _, code := range c.Refusals {
 		if code == "" || strings.HasPrefix(code, "skald.") {
 			faults = append(faults, fmt.Errorf("skald: command %q: refusal code %q: not empty, and not in skald's own namespace", c.Name, code))
@@ -73,11 +76,14 @@ func (e Event[E]) Message(content E) (Message, error) {
 // Validate checks the contract and returns every fault at once.
 func (e Event[E]) Validate() error { return checkContract("event", e.Name, e.Version, e.Channel) }
 
+// replySuffix is what the type of a reply adds to its command's.
+const replySuffix = ".reply"
+
 // Reply makes the reply to a command: a nil refusal is success with content.
 func Reply(command *Message, content any, refusal *Refusal) (Message, error) {
 	m := Message{
 		ID: NewID(), Kind: KindReply, Channel: command.Headers.Get(HeaderReplyTo), Key: command.Headers.Get(HeaderSaga),
-		Type: command.Type + ".reply", Version: command.Version, Time: time.Now().UTC(),
+		Type: command.Type + replySuffix, Version: command.Version, Time: time.Now().UTC(),
 	}
 	m.Headers = make(Headers, 0, 8)
 	m.Headers.Set(HeaderInReplyTo, command.ID.String())

@@ -137,6 +137,24 @@ func TestAContractIsCheckedAndCarriesItsKey(t *testing.T) {
 	}
 }
 
+func TestACommandMayBeNamedOnlyAsItsReplyCanBe(t *testing.T) {
+	for length := skald.MaxName - 10; length <= skald.MaxName+1; length++ {
+		command := skald.Command[string, string]{Name: strings.Repeat("c", length), Channel: "order"}
+		request, err := command.Message("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Headers.Set(skald.HeaderReplyTo, "replies")
+		reply, err := skald.Reply(&request, "y", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if valid, answerable := command.Validate() == nil, reply.Validate() == nil; valid != answerable {
+			t.Errorf("a name of %d bytes: valid %t, and its reply valid %t", length, valid, answerable)
+		}
+	}
+}
+
 func TestARefusalKeepsAndDetailsWithoutChangingItsOriginal(t *testing.T) {
 	original := skald.Refuse("declined", "over the limit")
 	changed := original.Keep().With(map[string]int{"short": 5})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -25,13 +26,25 @@ type item struct {
 	held *Held
 	// Of a function.
 	job   func(ctx context.Context, tx skald.Tx) error
+	id    skald.ID
 	gone  func() error // why the caller does not wait any more; nil while it does
 	trace skald.Trace
 	done  chan error
+	// unsure is set after a commit that may have landed although it failed.
+	unsure *unsure
 
+	// ended says that the item is committed; what is left of its batch goes on without it.
+	ended bool
 	// failed says that the handler is not to be run again in this batch: it hung, or what it
 	// left behind broke the batch.
 	failed error
+}
+
+// unsure is how a function came out in a batch whose commit failed: true if the batch's
+// record is found.
+type unsure struct {
+	record skald.ID
+	result error
 }
 
 // lane turns what waits into batches, one after the other.
@@ -42,6 +55,9 @@ type lane struct {
 	queue    []*item
 	passes   chan func() // to the runner; nil when there is none
 	heldAt   time.Time   // when to look for held messages again
+	// failed are the keys of what failed in the batch under way, which may take several
+	// transactions: what was read as held behind it does not overtake it in a later one.
+	failed map[ChannelKey]bool
 }
 
 func newLane(c *Consumer, l *leases, partitions []Partition) *lane {
@@ -49,7 +65,7 @@ func newLane(c *Consumer, l *leases, partitions []Partition) *lane {
 	for _, p := range partitions {
 		counts[p.Channel]++
 	}
-	return &lane{consumer: c, leases: l, counts: counts}
+	return &lane{consumer: c, leases: l, counts: counts, failed: map[ChannelKey]bool{}}
 }
 
 func (l *lane) run(ctx context.Context) {
@@ -138,8 +154,6 @@ func (l *lane) dueHeld(ctx context.Context) {
 	due, err := l.consumer.store.DueHeld(ctx, l.consumer.group, now, limit)
 	if err == nil && len(due) < limit {
 		err = l.planHeld(ctx)
-	} else if err == nil {
-		l.heldAt = now
 	}
 	if err != nil && ctx.Err() == nil {
 		l.consumer.config.Logger.Error("inbox: held messages not read; looking again in a second", "group", l.consumer.group, "error", err)
@@ -149,6 +163,9 @@ func (l *lane) dueHeld(ctx context.Context) {
 		if l.owner(&due[i].Message) != nil {
 			items = append(items, &item{message: &due[i].Message, held: &due[i]})
 		}
+	}
+	if len(due) == limit && len(items) > 0 {
+		l.heldAt = now // there may be more; not if all of these are another instance's
 	}
 	l.queue = append(items, l.queue...)
 }
@@ -176,6 +193,7 @@ func (l *lane) owner(m *skald.Message) *owned {
 // process brings the items to their end: committed, or given up because their partition was.
 func (l *lane) process(ctx context.Context, items []*item) {
 	batch := context.WithoutCancel(ctx)
+	clear(l.failed)
 	for attempts := 1; ; attempts++ {
 		if items = l.alive(items); len(items) == 0 {
 			return
@@ -186,11 +204,13 @@ func (l *lane) process(ctx context.Context, items []*item) {
 		}
 		if errors.Is(err, ErrFenced) {
 			l.leases.renew(batch)
-			continue
+			if attempts == 1 {
+				continue
+			}
 		}
 		l.consumer.config.Logger.Error("inbox: batch not committed; trying again", "group", l.consumer.group, "messages", len(items), "attempts", attempts, "error", err)
 		if attempts >= 3 || ctx.Err() != nil {
-			items = failJobs(items, fmt.Errorf("inbox: the batch was not committed: %w", err))
+			items = failJobs(items, fmt.Errorf("inbox: the batch was not committed, as far as is known: %w", err))
 		}
 		if ctx.Err() != nil {
 			return // uncommitted messages are delivered again to whoever comes next
@@ -199,12 +219,13 @@ func (l *lane) process(ctx context.Context, items []*item) {
 	}
 }
 
-// alive drops deliveries of partitions that are no longer ours, and functions whose caller
-// has gone.
+// alive drops what is committed, deliveries of partitions that are no longer ours, and
+// functions whose caller has gone.
 func (l *lane) alive(items []*item) []*item {
 	alive := items[:0:0]
 	for _, it := range items {
 		switch {
+		case it.ended:
 		case it.job != nil && it.gone() != nil:
 			it.done <- it.gone()
 		case it.from != nil && !l.leases.holds(it.from):
@@ -271,7 +292,9 @@ func (l *lane) once(ctx context.Context, items []*item, savepoints bool) error {
 	l.runner() <- func() { finished <- p.run(ctx, handlers) }
 	err = l.watch(p, finished, cancel)
 	if err == nil {
-		err = b.Commit(ctx)
+		if err = b.Commit(ctx); err != nil {
+			p.doubt()
+		}
 	}
 	if err != nil {
 		if rollback := b.Rollback(); rollback != nil {
@@ -306,8 +329,9 @@ func (l *lane) watch(p *pass, finished <-chan error, cancel context.CancelFunc) 
 			current.it.failed = fmt.Errorf("%s was still running %s after it began, although its context was cancelled; it was abandoned", current.it.describe(), took.Round(time.Millisecond))
 			return errReplay
 		case took >= limit:
-			current.cancel()
-			cancel()
+			if current.cancel() { // not if it finished just now: those after it are not to blame
+				cancel()
+			}
 			look.Reset(max(2*limit-took, time.Millisecond))
 		default:
 			look.Reset(limit - took)
@@ -321,11 +345,15 @@ var errReplay = errors.New("inbox: replay with savepoints")
 // settle tells everybody about a committed batch.
 func (l *lane) settle(p *pass) {
 	l.leases.committed(p.positions)
+	maps.Copy(l.failed, p.failed)
+	for _, it := range p.items {
+		it.ended = true
+	}
 	for it, err := range p.results {
 		it.done <- err
 	}
 	for _, fn := range p.work.Committed {
-		fn()
+		l.consumer.after(fn)
 	}
 	if len(p.unhold) > 0 {
 		l.heldAt = time.Now()
@@ -337,6 +365,16 @@ func (l *lane) settle(p *pass) {
 			l.heldAt = h.NextAttempt
 		}
 	}
+}
+
+// after runs what waited for the commit.
+func (c *Consumer) after(fn func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.config.Logger.Error("inbox: function after a commit panicked", "panic", fmt.Sprint(r), "stack", stack())
+		}
+	}()
+	fn()
 }
 
 // running is the handler that is being run, as the watch sees it.
@@ -354,7 +392,8 @@ const (
 	abandoned
 )
 
-func (r *running) cancel() { r.state.CompareAndSwap(started, cancelled) }
+// cancel reports whether the handler is still running, and is told to end.
+func (r *running) cancel() bool { return r.state.CompareAndSwap(started, cancelled) }
 
 // abandon reports whether the handler is given up; false when it finished just now.
 func (r *running) abandon() bool { return r.state.CompareAndSwap(cancelled, abandoned) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,7 @@ type pass struct {
 	known    map[skald.ID]Handled // handled before this batch
 	seen     map[skald.ID]bool    // handled, held or parked in this batch, or held before
 	blocked  map[ChannelKey]bool  // by a held message
-	failed   map[ChannelKey]bool  // by a held message that was tried in this batch
+	failed   map[ChannelKey]bool  // by a held message that was tried in this batch, or in an earlier part of it
 	barriers map[BarrierKey]Barrier
 
 	handled   []Handled
@@ -40,13 +41,14 @@ type pass struct {
 	unhold    []skald.ID
 	positions map[*owned]Position
 	results   map[*item]error
+	ran       []*item // functions; the first one's id is on record, so that a batch that landed is known again
 }
 
 func newPass(l *lane, b Batch, items []*item, savepoints bool) *pass {
 	return &pass{
 		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, savepoints: savepoints,
 		work: unit.New(b.Tx(), time.Now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
-		blocked: map[ChannelKey]bool{}, failed: map[ChannelKey]bool{}, barriers: map[BarrierKey]Barrier{},
+		blocked: map[ChannelKey]bool{}, failed: maps.Clone(l.failed), barriers: map[BarrierKey]Barrier{},
 		positions: map[*owned]Position{}, results: map[*item]error{},
 	}
 }
@@ -71,7 +73,7 @@ func (p *pass) run(ctx, handlers context.Context) error {
 
 // look asks the store, once for the whole batch, what is known of its messages.
 func (p *pass) look(ctx context.Context) error {
-	ids := make([]skald.ID, 0, len(p.items))
+	ids, arrived := make([]skald.ID, 0, len(p.items)), make([]skald.ID, 0, len(p.items))
 	keys := make([]ChannelKey, 0, len(p.items))
 	barriers := make([]BarrierKey, 0, len(p.items))
 	asked := map[ChannelKey]bool{}
@@ -79,8 +81,9 @@ func (p *pass) look(ctx context.Context) error {
 		if it.message == nil || it.fault != nil {
 			continue
 		}
+		ids = append(ids, it.message.ID)
 		if it.held == nil {
-			ids = append(ids, it.message.ID)
+			arrived = append(arrived, it.message.ID)
 			if key := keyOf(it.message); !asked[key] {
 				asked[key] = true
 				keys = append(keys, key)
@@ -94,10 +97,14 @@ func (p *pass) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, h := range known {
+	landed, err := p.landed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range append(known, landed...) {
 		p.known[h.ID] = h
 	}
-	blocked, held, err := p.consumer.store.HeldAmong(ctx, p.tx, p.consumer.group, keys, ids)
+	blocked, held, err := p.consumer.store.HeldAmong(ctx, p.tx, p.consumer.group, keys, arrived)
 	if err != nil {
 		return err
 	}
@@ -180,6 +187,10 @@ func (p *pass) deliver(ctx, handlers context.Context, it *item) error {
 // retry handles a held message that is due, or follows one in this batch.
 func (p *pass) retry(ctx, handlers context.Context, it *item) error {
 	if p.failed[keyOf(it.message)] || !p.fence(it.message) {
+		return nil
+	}
+	if _, known := p.known[it.message.ID]; known { // since: by a commit that landed although it failed, or by another instance
+		p.unhold = append(p.unhold, it.message.ID)
 		return nil
 	}
 	if it.held.Raw != nil {
@@ -329,6 +340,12 @@ func (p *pass) runJob(ctx, handlers context.Context, it *item) error {
 		p.results[it] = it.failed
 		return nil //nolint:nilerr // the caller gets it
 	}
+	if it.unsure != nil {
+		if _, landed := p.known[it.unsure.record]; landed {
+			p.results[it] = it.unsure.result
+			return nil
+		}
+	}
 	mark, err := p.begin(ctx)
 	if err != nil {
 		return err
@@ -337,7 +354,7 @@ func (p *pass) runJob(ctx, handlers context.Context, it *item) error {
 	if errors.Is(err, errReplay) {
 		return err
 	}
-	p.results[it] = err
+	p.results[it], p.ran = err, append(p.ran, it)
 	if err != nil {
 		return p.undo(ctx, mark)
 	}
@@ -359,6 +376,12 @@ func (p *pass) write(ctx context.Context) error {
 	store, group := p.consumer.store, p.consumer.group
 	if err := p.work.Flush(ctx); err != nil {
 		return err
+	}
+	if len(p.ran) > 0 {
+		record := []Handled{{ID: p.ran[0].id}}
+		if err := store.RecordHandled(ctx, p.tx, group+functionGroup, p.work.Now, record); err != nil {
+			return err
+		}
 	}
 	if err := p.consumer.outbox.AddMessages(ctx, p.tx, p.work.Outgoing); err != nil {
 		return err
@@ -384,6 +407,28 @@ func (p *pass) write(ctx context.Context) error {
 		leases = append(leases, Lease{Partition: o.lease.Partition, Epoch: o.lease.Epoch, Position: position})
 	}
 	return store.SavePositions(ctx, p.tx, leases)
+}
+
+// functionGroup is appended to the group's name for the records of batches that ran functions:
+// they are no messages. No group's own name has a slash.
+const functionGroup = "/functions"
+
+// landed finds the records of those batches whose commit failed that took effect all the same.
+func (p *pass) landed(ctx context.Context) ([]Handled, error) {
+	var records []skald.ID
+	for _, it := range p.items {
+		if it.unsure != nil {
+			records = append(records, it.unsure.record)
+		}
+	}
+	return p.consumer.store.Handled(ctx, p.tx, p.consumer.group+functionGroup, records)
+}
+
+// doubt notes how the batch's functions came out, after a commit that failed.
+func (p *pass) doubt() {
+	for _, it := range p.ran {
+		it.unsure = &unsure{p.ran[0].id, p.results[it]}
+	}
 }
 
 func keyOf(m *skald.Message) ChannelKey { return ChannelKey{m.Channel, m.OrderKey()} }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 
 	"github.com/skald-go/skald"
 )
@@ -22,8 +23,9 @@ type Session interface {
 	// that the outbox retains.
 	Lost() bool
 	// Publish hands messages over, in order within channel and key, and returns when the broker
-	// has them. Rejected are those that the broker will never take; the others are published.
-	// After an error nothing is known about any of them.
+	// has them. Rejected are those that the broker will never take, and, with [ErrBehind], those
+	// behind one of them in its channel and key; the others are published. After an error
+	// nothing is known about any of them.
 	Publish(ctx context.Context, messages []skald.Message) (Receipt, error)
 	// Durable returns the newest receipt up to which everything is surely on the broker's
 	// disk, and the mark to store with the checkpoint. It asks the broker, and fails when the broker
@@ -32,6 +34,10 @@ type Session interface {
 	Durable(ctx context.Context) (receipt uint64, mark string, err error)
 	Close() error
 }
+
+// ErrBehind rejects a message because an earlier one of its channel and key was rejected in
+// the same Publish: it must not overtake that one.
+var ErrBehind = errors.New("relay: behind another message of its key")
 
 // Receipt is what Publish returns.
 type Receipt struct {

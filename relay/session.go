@@ -15,6 +15,9 @@ const (
 	// idleEvery is how often the broker is asked all the same: an idle session would not notice
 	// otherwise that the broker was wiped.
 	idleEvery = 10 * time.Second
+	// cleanEvery is how often published rows are cleaned away, and cleanPause is left between two
+	// pieces of it, so that no message waits for them.
+	cleanEvery, cleanPause = time.Minute, 10 * time.Millisecond
 )
 
 // run is one session with the broker: from the checkpoint until the first error.
@@ -27,6 +30,8 @@ type run struct {
 	settled []settled
 	// receipt is the newest one.
 	receipt uint64
+	// reached is up to where the outbox is published, by this session or surely.
+	reached Position
 	asked   time.Time // the broker, for what is durable
 }
 
@@ -56,7 +61,7 @@ func (r *Relay) session(ctx context.Context, lease Lease) error {
 		r.config.Logger.Error("relay: the broker does not hold what it held: it was wiped or restored; publishing everything again that the outbox retains", "retention", r.config.Retention)
 		from = Position{}
 	}
-	u := &run{relay: r, lease: lease, session: session, blocked: map[ChannelKey]bool{}}
+	u := &run{relay: r, lease: lease, session: session, blocked: map[ChannelKey]bool{}, reached: from}
 	keys, err := r.source.UnpublishedKeys(ctx)
 	if err != nil {
 		return err
@@ -105,7 +110,7 @@ func (u *run) read(ctx context.Context, cursor Cursor, batches chan<- []Record) 
 }
 
 func (u *run) publishAll(ctx context.Context, batches <-chan []Record, failed <-chan error) error {
-	settle, retry, clean := time.NewTicker(settleEvery), time.NewTicker(u.relay.config.RetryUnpublished), time.NewTicker(time.Minute)
+	settle, retry, clean := time.NewTicker(settleEvery), time.NewTicker(u.relay.config.RetryUnpublished), time.NewTicker(cleanEvery)
 	defer settle.Stop()
 	defer retry.Stop()
 	defer clean.Stop()
@@ -128,7 +133,9 @@ func (u *run) publishAll(ctx context.Context, batches <-chan []Record, failed <-
 		case <-retry.C:
 			err = u.retryUnpublished(ctx)
 		case <-clean.C:
-			err = u.clean(ctx)
+			var pause time.Duration
+			pause, err = u.clean(ctx)
+			clean.Reset(pause)
 		}
 		if err != nil {
 			return err
@@ -142,7 +149,7 @@ func (u *run) publish(ctx context.Context, records []Record) error {
 	var held []Unpublished
 	for _, record := range records {
 		if len(u.blocked) > 0 && u.blocked[keyOf(&record.Message)] {
-			held = append(held, Unpublished{Record: record, Reason: "behind another message of its key"})
+			held = append(held, behind(record))
 			continue
 		}
 		ready = append(ready, record)
@@ -155,7 +162,8 @@ func (u *run) publish(ctx context.Context, records []Record) error {
 	if err := u.hold(ctx, held); err != nil {
 		return err
 	}
-	u.settled = append(u.settled, settled{u.receipt, records[len(records)-1].Position})
+	u.reached = records[len(records)-1].Position
+	u.settled = append(u.settled, settled{u.receipt, u.reached})
 	return nil
 }
 
@@ -176,11 +184,19 @@ func (u *run) send(ctx context.Context, records []Record) ([]Unpublished, error)
 	var held []Unpublished
 	for _, rejection := range receipt.Rejected {
 		record := records[rejection.Index]
+		if errors.Is(rejection.Err, ErrBehind) {
+			held = append(held, behind(record))
+			continue
+		}
 		u.relay.config.Logger.Error("relay: the broker refuses a message; it and what follows in its key are held",
 			"message_id", record.Message.ID, "channel", record.Message.Channel, "type", record.Message.Type, "error", rejection.Err)
 		held = append(held, Unpublished{Record: record, Attempts: 1, Reason: rejection.Err.Error(), NextAttempt: time.Now().Add(u.relay.config.RetryUnpublished)})
 	}
 	return held, nil
+}
+
+func behind(record Record) Unpublished {
+	return Unpublished{Record: record, Reason: "behind another message of its key"}
 }
 
 // hold stores what could not be published before the checkpoint may pass it.
@@ -197,7 +213,9 @@ func (u *run) hold(ctx context.Context, held []Unpublished) error {
 	return nil
 }
 
-// retryUnpublished tries what the broker refused earlier, each key in order.
+// retryUnpublished tries what the broker refused earlier, each key in order. What is held
+// further on than the session has come waits: messages of its key may be before it that the
+// broker has lost, and that are to be published again first.
 func (u *run) retryUnpublished(ctx context.Context) error {
 	if len(u.blocked) == 0 {
 		return nil
@@ -210,7 +228,7 @@ func (u *run) retryUnpublished(ctx context.Context) error {
 	var published []skald.ID
 	for _, record := range due {
 		key := keyOf(&record.Message)
-		if refused[key] {
+		if refused[key] || u.reached.Before(record.Position) {
 			continue
 		}
 		again, err := u.send(ctx, []Record{record.Record})
@@ -300,17 +318,15 @@ func (u *run) drain(ctx context.Context) error {
 	return nil
 }
 
-// clean removes published rows that nobody will need again, in small pieces.
-func (u *run) clean(ctx context.Context) error {
+// clean removes a small piece of the published rows that nobody will need again, and says
+// when to come for the next one.
+func (u *run) clean(ctx context.Context) (time.Duration, error) {
 	const piece = 500
-	before := time.Now().Add(-u.relay.config.Retention)
-	for n := piece; n > 0; {
-		var err error
-		if n, err = u.relay.source.CleanOutbox(ctx, before, piece); err != nil {
-			return err
-		}
+	n, err := u.relay.source.CleanOutbox(ctx, time.Now().Add(-u.relay.config.Retention), piece)
+	if n > 0 {
+		return cleanPause, err
 	}
-	return nil
+	return cleanEvery, err
 }
 
 func keyOf(m *skald.Message) ChannelKey { return ChannelKey{m.Channel, m.OrderKey()} }

@@ -148,7 +148,13 @@ func (s *session) start(ctx context.Context, record Record, found *script) error
 	s.mark.changed = append(s.mark.changed, before{in: in, copy: *in, new: true})
 	in.record = record
 	s.loaded[record.ID] = in
-	return s.apply(ctx, in, machine.Start{})
+	written := len(s.history)
+	err := s.apply(ctx, in, machine.Start{})
+	if err != nil { // the caller may go on without it
+		delete(s.loaded, record.ID)
+		s.history = s.history[:written]
+	}
+	return err
 }
 
 // answer applies a reply, and records it in the state if it is the one that counts.

@@ -32,7 +32,7 @@ func (e *Engine) RunTimers(ctx context.Context, transact Transact) error {
 		if fired == timerBatch && err == nil {
 			continue
 		}
-		e.sleepUntilDue(ctx)
+		e.sleepUntilDue(ctx, err != nil)
 	}
 	return nil
 }
@@ -92,8 +92,14 @@ func (e *Engine) rearm() {
 	}
 }
 
-func (e *Engine) sleepUntilDue(ctx context.Context) {
+// sleepUntilDue sleeps until the next deadline. After a failure that one may have passed, and
+// is not tried again at once.
+func (e *Engine) sleepUntilDue(ctx context.Context, failed bool) {
 	wait := timerLook
+	if failed {
+		sleep(ctx, wait)
+		return
+	}
 	if due, found, err := e.Store.NextDue(ctx); err == nil && found {
 		wait = max(min(wait, time.Until(due)), time.Millisecond)
 	}
@@ -103,5 +109,14 @@ func (e *Engine) sleepUntilDue(ctx context.Context) {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-e.timer:
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }

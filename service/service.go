@@ -130,7 +130,8 @@ func (s *Service) fault(err error) {
 // else is waiting, and returns once it is committed: requests share the fsync of a batch. When
 // fn returns an error its writes are undone and the error is returned as it is; when ctx ends
 // first, fn may or may not have taken effect. Inside, ctx carries the batch to outbox.Add and
-// Saga.Start. It works while Run does.
+// Saga.Start. It works while Run does. fn may be run more than once, when its batch is, and takes
+// effect once.
 func Transact[T any](ctx context.Context, s *Service, fn func(ctx context.Context, tx T) error) error {
 	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
 		typed, ok := any(tx).(T)
@@ -163,9 +164,11 @@ func (s *Service) Run(ctx context.Context) error {
 	s.state.Store(running)
 	context.AfterFunc(ctx, func() { s.state.Store(draining) })
 	var group sync.WaitGroup
+	failed := make(chan error, 3)
 	start := func(run func(context.Context) error) {
 		group.Go(func() {
-			if err := run(ctx); err != nil {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				failed <- err
 				stop(err)
 			}
 		})
@@ -176,10 +179,12 @@ func (s *Service) Run(ctx context.Context) error {
 		start(func(ctx context.Context) error { return s.engine.RunTimers(ctx, s.consumer.Transact) })
 	}
 	group.Wait()
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return fmt.Errorf("service %q: %w", s.name, cause)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("service %q: %w", s.name, err)
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (s *Service) check(ctx context.Context) error {

@@ -81,8 +81,9 @@ func TestAFailedPublishStoresWhatItIsToldAndEndsTheSession(t *testing.T) {
 	publish(t, b, messages(3))
 }
 
-func TestARejectedMessageIsNamedAndTheOthersArePublished(t *testing.T) {
-	b, list := skaldtest.NewBroker(skaldtest.BrokerConfig{}), messages(3)
+func TestARejectedMessageIsNamedWithWhatIsBehindItAndTheOthersArePublished(t *testing.T) {
+	b, list := skaldtest.NewBroker(skaldtest.BrokerConfig{}), messages(4)
+	list[3].Key = "other"
 	b.RejectIf(func(m *skald.Message) error {
 		if m.ID == list[1].ID {
 			return errors.New("too ugly")
@@ -91,7 +92,8 @@ func TestARejectedMessageIsNamedAndTheOthersArePublished(t *testing.T) {
 	})
 	receipt, err := session(t, b, "").Publish(t.Context(), list)
 	must(t, err)
-	if len(receipt.Rejected) != 1 || receipt.Rejected[0].Index != 1 || len(b.Messages(channel)) != 2 {
+	rejected := receipt.Rejected
+	if len(rejected) != 2 || rejected[0].Index != 1 || rejected[1].Index != 2 || !errors.Is(rejected[1].Err, relay.ErrBehind) || len(b.Messages(channel)) != 2 {
 		t.Errorf("rejected are %v, and stored %d", receipt.Rejected, len(b.Messages(channel)))
 	}
 }

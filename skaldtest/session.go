@@ -61,9 +61,16 @@ func (s *session) Publish(ctx context.Context, messages []skald.Message) (relay.
 
 func (b *Broker) publishAll(messages []skald.Message) ([]relay.Rejection, error) {
 	var rejected []relay.Rejection
+	blocked := map[relay.ChannelKey]bool{}
 	for i := range messages {
 		m := &messages[i]
+		key := relay.ChannelKey{Channel: m.Channel, Key: m.OrderKey()}
+		if blocked[key] {
+			rejected = append(rejected, relay.Rejection{Index: i, Err: relay.ErrBehind})
+			continue
+		}
 		if err := b.faults.rejects(m); err != nil {
+			blocked[key] = true
 			rejected = append(rejected, relay.Rejection{Index: i, Err: err})
 			continue
 		}

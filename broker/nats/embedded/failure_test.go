@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/skald-go/skald/broker/nats"
 	"github.com/skald-go/skald/broker/nats/embedded"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/relay"
 )
 
 // incarnation is the part of a position that names the stream.
@@ -227,9 +229,10 @@ func TestWhatTheBrokerCannotTakeIsRejectedAndTheRestPublished(t *testing.T) {
 	noChannel.Channel = "Not a channel"
 	badHeader := event("two", 0)
 	badHeader.Headers = skald.Headers{{Name: "specversion", Value: "9"}}
-	large := event("one", 4)
+	other := keyOf(skald.Partition("one", 4), 4)
+	large := event(other, 4)
 	large.Payload = make([]byte, 1<<20)
-	receipt := publish(t, openSession(t, broker, ""), event("one", 0), tooLarge, noChannel, event("one", 3), large, badHeader)
+	receipt := publish(t, openSession(t, broker, ""), event("one", 0), tooLarge, noChannel, event(other, 3), large, badHeader, event("one", 6))
 	var rejected []int
 	for _, r := range receipt.Rejected {
 		rejected = append(rejected, r.Index)
@@ -237,8 +240,11 @@ func TestWhatTheBrokerCannotTakeIsRejectedAndTheRestPublished(t *testing.T) {
 			t.Errorf("message %d is rejected without a reason", r.Index)
 		}
 	}
-	if len(rejected) != 3 || rejected[0] != 1 || rejected[1] != 2 || rejected[2] != 5 {
-		t.Errorf("rejected: %v, expected: 1, 2 and 5", rejected)
+	if !slices.Equal(rejected, []int{1, 2, 5, 6}) {
+		t.Errorf("rejected: %v, expected: 1, 2, 5, and 6, which is behind 1", rejected)
+	}
+	if behind := receipt.Rejected[len(receipt.Rejected)-1].Err; !errors.Is(behind, relay.ErrBehind) {
+		t.Errorf("the one behind a rejected one: %v, expected ErrBehind", behind)
 	}
 	receive(t, openReader(t, broker, "kitchen", skald.Partition("one", 4), inbox.Position{}), 3)
 }

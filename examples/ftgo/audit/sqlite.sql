@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS audit_handled (
     at     INTEGER NOT NULL  -- microseconds since 1970
 );
 
-CREATE TRIGGER IF NOT EXISTS audit_inbox AFTER INSERT ON skald_inbox
+-- A group with a slash in its name is the runtime's own: its records are no messages.
+CREATE TRIGGER IF NOT EXISTS audit_inbox AFTER INSERT ON skald_inbox WHEN instr(NEW.grp, '/') = 0
 BEGIN
     INSERT INTO audit_handled (id, grp, at) VALUES (NEW.id, NEW.grp, NEW.handled_at);
 END;

@@ -1,0 +1,108 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/saga"
+	"github.com/skald-go/skald/service"
+	"github.com/skald-go/skald/skaldtest"
+)
+
+// unreachable is a broker that does not answer in time.
+type unreachable struct{ *skaldtest.Broker }
+
+func (unreachable) Partitions(context.Context, string) (int, error) {
+	return 0, fmt.Errorf("connect: %w", context.DeadlineExceeded)
+}
+
+func TestRunSaysWhyItCouldNotStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		svc, err := service.New("kitchen", skaldtest.NewStore(), unreachable{skaldtest.NewBroker(skaldtest.BrokerConfig{})}, service.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		service.HandleCommand(svc, createTicket, func(context.Context, *skaldtest.Tx, ticket) (ok, error) { return ok{}, nil })
+		if err := svc.Run(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Run says %v, and the broker did not answer", err)
+		}
+	})
+}
+
+func TestAPanicAfterTheCommitIsContained(t *testing.T) {
+	inShop(t, nil, func(s *shop) {
+		in := s.running["order"]
+		after := make(chan struct{})
+		err := service.Transact(s.t.Context(), in.service, func(ctx context.Context, _ *skaldtest.Tx) error {
+			service.OnCommit(ctx, func() { panic("after the commit") })
+			service.OnCommit(ctx, func() { close(after) })
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		<-after
+		s.mustPlace("a", 1, 500)
+		s.pass(time.Second)
+		s.approved("a")
+	})
+}
+
+// historian keeps what is added to histories.
+type historian struct {
+	*skaldtest.Store
+	entries []saga.Entry
+}
+
+func (h *historian) AddHistory(ctx context.Context, tx skald.Tx, entries []saga.Entry) error {
+	h.entries = append(h.entries, entries...)
+	return h.Store.AddHistory(ctx, tx, entries)
+}
+
+func TestAStartThatIsRefusedLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &historian{Store: skaldtest.NewStore()}
+		svc, err := service.New("order", store, skaldtest.NewBroker(skaldtest.BrokerConfig{}), service.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sagas := saga.Register(svc, saga.Definition[state]{Name: "order.create", Retriable: []saga.Step[state]{
+			{Name: "create order", Do: saga.Local(func(_ context.Context, _ *skaldtest.Tx, s *state) error {
+				if s.Items == 0 {
+					return skald.Refuse("no_items", "nothing to order")
+				}
+				return nil
+			})},
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- svc.Run(ctx) }()
+		err = service.Transact(ctx, svc, func(ctx context.Context, tx *skaldtest.Tx) error {
+			for items := range 2 { // the first is refused, and the caller takes the next
+				err := sagas.Start(ctx, tx, "a", state{Items: items})
+				if _, refused := skald.AsRefusal(err); refused != (items == 0) {
+					t.Errorf("start with %d items: %v", items, err)
+				}
+			}
+			return nil
+		})
+		outcome, found, failed := sagas.Find(ctx, "a")
+		if err := errors.Join(err, failed); err != nil || !found || outcome.Status != saga.Completed {
+			t.Errorf("%+v, found %t, %v", outcome, found, err)
+		}
+		for _, e := range store.entries {
+			if e.Saga != outcome.ID {
+				t.Errorf("the history has an entry of saga %s, which does not exist: %+v", e.Saga, e)
+			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
