@@ -60,7 +60,7 @@ func (c *Consumer) Register(g Registration) error { return c.routes.add(g) }
 // Run reads and handles until ctx ends; then it finishes the batch under way and gives its
 // partitions up. It returns an error only when it could not start.
 func (c *Consumer) Run(ctx context.Context) error {
-	defer c.stopOnce.Do(func() { close(c.stopped) })
+	defer c.Stop()
 	partitions, err := c.partitions(ctx)
 	if err != nil {
 		return err
@@ -77,6 +77,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 	leases.giveUp(drain)
 	return nil
 }
+
+// Stop makes every Transact return [ErrStopped]: for a consumer that will not run, or not any
+// more. Run calls it at its end.
+func (c *Consumer) Stop() { c.stopOnce.Do(func() { close(c.stopped) }) }
 
 func (c *Consumer) partitions(ctx context.Context) ([]Partition, error) {
 	var all []Partition

@@ -76,7 +76,7 @@ func (l *lane) run(ctx context.Context) {
 		l.process(ctx, items)
 	}
 	l.endRunner()
-	l.consumer.stopOnce.Do(func() { close(l.consumer.stopped) })
+	l.consumer.Stop()
 }
 
 // runner is the goroutine that runs the passes. It lives as long as the lane, because the

@@ -3,6 +3,7 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -64,6 +65,9 @@ func (o *Outbox) Add(ctx context.Context, tx skald.Tx, messages ...skald.Message
 		return err
 	}
 	if work != nil {
+		for i := range prepared {
+			prepared[i].Payload = bytes.Clone(prepared[i].Payload) // the caller may use its slice again
+		}
 		work.Outgoing = append(work.Outgoing, prepared...)
 		return nil
 	}

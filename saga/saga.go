@@ -92,10 +92,13 @@ func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key,
 	if err != nil {
 		return false, err
 	}
-	if live != nil {
-		return false, fmt.Errorf("%w: %q of saga %q", ErrConflict, key, s.script.name)
+	if live == nil {
+		return false, nil
 	}
-	return false, nil
+	if in := session.loaded[live.ID]; in != nil && in.record.Status.Ended() {
+		return false, nil // it ends in this very batch
+	}
+	return false, fmt.Errorf("%w: %q of saga %q", ErrConflict, key, s.script.name)
 }
 
 // Find returns the newest instance of a key; false when there is none.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/inbox"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 	"github.com/skald-go/skald/skaldtest"
@@ -99,6 +101,68 @@ func TestAStartThatIsRefusedLeavesNothing(t *testing.T) {
 			if e.Saga != outcome.ID {
 				t.Errorf("the history has an entry of saga %s, which does not exist: %+v", e.Saga, e)
 			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTransactFailsAtOnceWhenTheServiceCouldNotStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		svc, err := service.New("order", skaldtest.NewStore(), skaldtest.NewBroker(skaldtest.BrokerConfig{}), service.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		service.HandleEvent(svc, skald.Event[ok]{Name: "Bad Name"}, func(context.Context, *skaldtest.Tx, ok) error { return nil })
+		waiting := make(chan error, 1)
+		go func() {
+			waiting <- service.Transact(t.Context(), svc, func(context.Context, *skaldtest.Tx) error { return nil })
+		}()
+		synctest.Wait()
+		if svc.Run(t.Context()) == nil {
+			t.Fatal("the service started")
+		}
+		if err := <-waiting; !errors.Is(err, inbox.ErrStopped) {
+			t.Errorf("Transact: %v, want ErrStopped", err)
+		}
+	})
+}
+
+func TestABusinessKeyIsFreeInTheTransactionInWhichItsSagaEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		svc, err := service.New("order", skaldtest.NewStore(), skaldtest.NewBroker(skaldtest.BrokerConfig{}), service.Config{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stuck := true
+		undo := func(context.Context, *skaldtest.Tx, *state) error {
+			if stuck {
+				return refused("stuck")
+			}
+			return nil
+		}
+		sagas := saga.Register(svc, saga.Definition[state]{Name: "order.create", Compensatable: []saga.Compensatable[state]{
+			{Name: "create order", Do: saga.Local(orderIs("pending")), Undo: saga.Local(undo)},
+			{Name: "create ticket", Do: saga.Call(createTicket, state.ticket), Deadline: time.Second},
+		}})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- svc.Run(ctx) }()
+		start := func(ctx context.Context, tx *skaldtest.Tx) error { return sagas.Start(ctx, tx, "a", state{Order: "a"}) }
+		if err := service.Transact(ctx, svc, start); err != nil {
+			t.Fatal(err)
+		}
+		outcome, err := sagas.Await(ctx, "a")
+		if err != nil || outcome.Status != saga.Parked {
+			t.Fatalf("the saga is %s, %v; want it parked", outcome.Status, err)
+		}
+		stuck = false
+		if err := service.Transact(ctx, svc, func(ctx context.Context, tx *skaldtest.Tx) error {
+			return errors.Join(svc.SagaEngine().Resume(ctx, tx, outcome.ID, "mended"), start(ctx, tx))
+		}); err != nil {
+			t.Errorf("start again where the saga ends: %v", err)
 		}
 		stop()
 		if err := <-ended; err != nil {

@@ -157,6 +157,7 @@ func (s *Service) SagaEngine() *saga.Engine { return s.engine }
 // could not start, or when a part of it failed for good.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
+		s.consumer.Stop()
 		return fmt.Errorf("service %q cannot start: %w", s.name, err)
 	}
 	ctx, stop := context.WithCancelCause(ctx)
