@@ -143,21 +143,30 @@ func (l *lane) enqueue(a arrival) {
 	}
 }
 
-// dueHeld puts held messages whose time has come before everything else.
+// dueHeld puts held messages whose time has come before everything else. It looks when the
+// earliest next attempt is due, and once a second for those that another process made due.
 func (l *lane) dueHeld(ctx context.Context) {
 	now := time.Now()
 	if now.Before(l.heldAt) || ctx.Err() != nil {
 		return
 	}
 	l.heldAt = now.Add(heldLook)
-	limit := l.consumer.config.BatchSize
-	due, err := l.consumer.store.DueHeld(ctx, l.consumer.group, now, limit)
-	if err == nil && len(due) < limit {
-		err = l.planHeld(ctx)
+	next, found, err := l.consumer.store.NextHeld(ctx, l.consumer.group)
+	switch {
+	case err != nil || !found:
+	case next.After(now):
+		l.heldAt = earlier(l.heldAt, next)
+	default:
+		err = l.takeHeld(ctx, now)
 	}
 	if err != nil && ctx.Err() == nil {
 		l.consumer.config.Logger.Error("inbox: held messages not read; looking again in a second", "group", l.consumer.group, "error", err)
 	}
+}
+
+func (l *lane) takeHeld(ctx context.Context, now time.Time) error {
+	limit := l.consumer.config.BatchSize
+	due, err := l.consumer.store.DueHeld(ctx, l.consumer.group, now, limit)
 	items := make([]*item, 0, len(due)+len(l.queue))
 	for i := range due {
 		if l.owner(&due[i].Message) != nil {
@@ -168,16 +177,14 @@ func (l *lane) dueHeld(ctx context.Context) {
 		l.heldAt = now // there may be more; not if all of these are another instance's
 	}
 	l.queue = append(items, l.queue...)
+	return err
 }
 
-// planHeld sets the next look to the earliest next attempt. One that is due already was
-// taken just now, or belongs to another instance.
-func (l *lane) planHeld(ctx context.Context) error {
-	next, found, err := l.consumer.store.NextHeld(ctx, l.consumer.group)
-	if found && next.After(time.Now()) && next.Before(l.heldAt) {
-		l.heldAt = next
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return err
+	return a
 }
 
 // owner is the partition of a held message, if this instance reads it: its next attempt is
@@ -361,8 +368,8 @@ func (l *lane) settle(p *pass) {
 	for i := range p.hold {
 		h := &p.hold[i]
 		l.consumer.logHeld(h)
-		if h.State == HeldRetrying && h.NextAttempt.Before(l.heldAt) {
-			l.heldAt = h.NextAttempt
+		if h.State == HeldRetrying {
+			l.heldAt = earlier(l.heldAt, h.NextAttempt)
 		}
 	}
 }

@@ -25,22 +25,30 @@ type Transact func(ctx context.Context, fn func(ctx context.Context, tx skald.Tx
 // process has set.
 func (e *Engine) RunTimers(ctx context.Context, transact Transact) error {
 	for ctx.Err() == nil {
-		fired, err := e.fireDue(ctx, transact)
+		due, found, err := e.Store.NextDue(ctx)
+		if err == nil && found && !due.After(time.Now()) {
+			if err = e.fireDue(ctx, transact); err == nil {
+				continue
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			e.Logger.Error("saga: timers could not be fired; trying again", "error", err)
-		}
-		if fired == timerBatch && err == nil {
+			sleep(ctx, timerLook) // a failure is not repeated at once
 			continue
 		}
-		e.sleepUntilDue(ctx, err != nil)
+		wait := timerLook
+		if found {
+			wait = max(min(wait, time.Until(due)), time.Millisecond)
+		}
+		e.sleepUntil(ctx, wait)
 	}
 	return nil
 }
 
-func (e *Engine) fireDue(ctx context.Context, transact Transact) (int, error) {
+func (e *Engine) fireDue(ctx context.Context, transact Transact) error {
 	ids, err := e.Store.DueSagas(ctx, time.Now(), timerBatch)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var group sync.WaitGroup
 	failed := make([]error, len(ids))
@@ -52,10 +60,10 @@ func (e *Engine) fireDue(ctx context.Context, transact Transact) (int, error) {
 	group.Wait()
 	for i, err := range failed {
 		if err != nil {
-			return len(ids), fmt.Errorf("saga %s: %w", ids[i], err)
+			return fmt.Errorf("saga %s: %w", ids[i], err)
 		}
 	}
-	return len(ids), nil
+	return nil
 }
 
 // Timeout applies a saga's deadline if it has passed, inside a batch.
@@ -92,17 +100,8 @@ func (e *Engine) rearm() {
 	}
 }
 
-// sleepUntilDue sleeps until the next deadline. After a failure that one may have passed, and
-// is not tried again at once.
-func (e *Engine) sleepUntilDue(ctx context.Context, failed bool) {
-	wait := timerLook
-	if failed {
-		sleep(ctx, wait)
-		return
-	}
-	if due, found, err := e.Store.NextDue(ctx); err == nil && found {
-		wait = max(min(wait, time.Until(due)), time.Millisecond)
-	}
+// sleepUntil waits that long, or until a nearer deadline is set in this process.
+func (e *Engine) sleepUntil(ctx context.Context, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

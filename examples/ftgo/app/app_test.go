@@ -187,6 +187,7 @@ func TestBadInputIsAProblem(t *testing.T) {
 		{"no UUID in the path", "GET", "/v1/orders/me", "", 404, ""},
 		{"no such path", "GET", "/v3/orders", "", 404, ""},
 		{"no such method", "DELETE", "/v1/orders/" + unknown, "", 405, ""},
+		{"no such method of a probe", "POST", "/healthz", "", 405, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -398,7 +399,8 @@ func TestWhatCannotBeOpenedIsSaidClearly(t *testing.T) {
 		{"a service twice", app.Config{Data: t.TempDir(), Services: []string{"order", "order"}}, []string{"twice"}},
 		{"a peer without scheme", app.Config{Data: t.TempDir(), Peers: map[string]string{"order": "localhost:1"}}, []string{"order", "http://HOST:PORT"}},
 		{"an unknown peer", app.Config{Data: t.TempDir(), Peers: map[string]string{"x": "http://localhost:1"}}, []string{`"x"`}},
-		{"a broker that is not there", app.Config{Data: t.TempDir(), BrokerURL: "nats://127.0.0.1:1"}, []string{"nats://127.0.0.1:1"}},
+		{"a service that is still to come", app.Config{Data: t.TempDir(), Services: []string{"history"}}, []string{"history does not work yet", "kitchen"}},
+		{"a broker that is not there", app.Config{Data: t.TempDir(), BrokerURL: "nats://user:secret@127.0.0.1:1"}, []string{"nats://127.0.0.1:1"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -415,6 +417,9 @@ func TestWhatCannotBeOpenedIsSaidClearly(t *testing.T) {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%v\ndoes not say %q", err, part)
 				}
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("%v\ntells a secret", err)
 			}
 		})
 	}

@@ -44,7 +44,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// normalize fills in defaults and returns every fault at once.
+// normalize validates and fills in defaults.
 func (c *Config) normalize() error {
 	if c.Addr == "" {
 		c.Addr = "127.0.0.1:8080"
@@ -58,12 +58,15 @@ func (c *Config) normalize() error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	peers := make(map[string]string, len(c.Peers))
 	for name, address := range c.Peers {
-		peers[name], _ = gateway.ParseAddress(address) // Validate says what is wrong with it
+		peers[name], _ = gateway.ParseAddress(address) // Validate has seen that it can be parsed
 	}
-	defer func() { c.Peers = peers }()
-	return c.Validate()
+	c.Peers = peers
+	return nil
 }
 
 // Validate returns every fault at once.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald/examples/ftgo/gateway"
+	"github.com/skald-go/skald/examples/ftgo/httpkit"
 )
 
 // bodyTimeout bounds how long a client may take to send a request's body.
@@ -25,11 +26,20 @@ func (a *App) handler() http.Handler {
 		config.Peers = gateway.Either{gateway.Static(a.config.Peers), gateway.Folder(a.config.Data)}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive\n") })
-	mux.HandleFunc("GET /readyz", a.readyz)
-	mux.HandleFunc("GET /metrics", a.metrics)
+	probe(mux, "/healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive\n") })
+	probe(mux, "/readyz", a.readyz)
+	probe(mux, "/metrics", a.metrics)
 	mux.Handle("/", a.bounded(gateway.New(config)))
 	return mux
+}
+
+// probe adds a path that is only read.
+func probe(mux *http.ServeMux, path string, handle http.HandlerFunc) {
+	mux.HandleFunc("GET "+path, handle)
+	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		httpkit.NewProblem(http.StatusMethodNotAllowed, "%.20s is not one of GET, HEAD", r.Method).Write(w)
+	})
 }
 
 // bounded ends bodies that take too long, and streams when the process drains.

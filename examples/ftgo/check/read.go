@@ -31,9 +31,12 @@ func read(ctx context.Context, folder string) (*snapshot, error) {
 	s := newSnapshot()
 	for _, owner := range owners {
 		path := filepath.Join(folder, owner.service+".db")
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		switch _, err := os.Stat(path); {
+		case errors.Is(err, fs.ErrNotExist):
 			s.absent = append(s.absent, owner.service)
 			continue
+		case err != nil:
+			return nil, fmt.Errorf("check: the services' data folder: %w", err)
 		}
 		readAll := slices.Concat([]func(context.Context, *reader){readEffects, readSent, readHandled, readHeld, readUnpublished}, owner.read)
 		if err := readDatabase(ctx, s, owner.service, path, readAll); err != nil {

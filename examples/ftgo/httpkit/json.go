@@ -48,7 +48,7 @@ func decodeProblem(err error) *Problem {
 		if field == "" {
 			field = "body"
 		}
-		p.Errors = []FieldError{{Field: field, Detail: "is a " + wrongType.Value + ", not " + jsonKind(wrongType)}}
+		p.Errors = []FieldError{{Field: field, Detail: "is " + article(wrongType.Value) + ", not " + jsonKind(wrongType)}}
 		return p
 	case errors.Is(err, io.EOF):
 		return NewProblem(http.StatusBadRequest, "the body is empty; it must be a JSON object")
@@ -64,12 +64,19 @@ func jsonKind(e *json.UnmarshalTypeError) string {
 	case "int", "int64":
 		return "a whole number"
 	case "struct", "map":
-		return "an object"
+		return article("object")
 	case "slice":
-		return "an array"
+		return article("array")
 	default:
-		return "a " + kind
+		return article(kind)
 	}
+}
+
+func article(noun string) string {
+	if strings.HasPrefix(noun, "a") || strings.HasPrefix(noun, "o") {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 // Reply answers with a value as JSON.

@@ -54,8 +54,10 @@ func (r *request) check() error {
 	case "":
 		r.Coordination = Orchestration
 	case Orchestration:
+	case "choreography", "parallel":
+		fields.Add("coordination", "%q does not work yet; %q does", r.Coordination, Orchestration)
 	default:
-		fields.Add("coordination", "%.40q does not work yet; %q does", r.Coordination, Orchestration)
+		fields.Add("coordination", "there is no %.40q; today it is %q", r.Coordination, Orchestration)
 	}
 	return fields.Err()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -88,7 +89,91 @@ func TestKilledUnderLoad(t *testing.T) {
 	const orders, kills, openAtKill = 1500, 5, 20
 	binary, data, addr := build(t), t.TempDir(), freeAddress(t)
 	running := serve(t, binary, "--data", data, "--addr", addr)
+	killed := 0
+	report := underLoad(t, addr, orders, func(c load.Counts) {
+		if killed < kills && c.Open >= openAtKill && c.Accepted >= (killed+1)*orders/(kills+2) {
+			killed++
+			t.Logf("kill %d with %d sagas open", killed, c.Open)
+			running.kill(t)
+			running = serve(t, binary, "--data", data, "--addr", addr)
+		}
+	})
+	if !report.OK() || killed != kills {
+		t.Errorf("after %d kills: %+v", killed, report)
+	}
+	clean(t, data, 30*time.Second)
+	running.terminate(t)
+	clean(t, data, 0)
+}
 
+// The broker of processes on one data folder moves to another when its host dies, and again;
+// nothing is lost or done twice meanwhile, whoever comes back.
+func TestTheBrokersHostIsKilled(t *testing.T) {
+	const orders, openAtKill = 1000, 20
+	binary, data := build(t), t.TempDir()
+	run := func(service string) *server {
+		return serve(t, binary, "--data", data, "--addr", "127.0.0.1:0", "--service", service)
+	}
+	host := run("restaurant") // the first one on the folder
+	appears(t, filepath.Join(data, "restaurant.addr"))
+	others := []string{"order", "consumer", "kitchen", "accounting"}
+	running := map[string]*server{}
+	for _, name := range others {
+		running[name] = run(name)
+	}
+	addr := freeAddress(t)
+	running["gateway"] = serve(t, binary, "--data", data, "--addr", addr, "--service", "gateway")
+
+	killed := 0
+	report := underLoad(t, addr, orders, func(c load.Counts) {
+		switch {
+		case killed == 0 && c.Open >= openAtKill && c.Accepted >= orders/4:
+			killed++
+			t.Logf("the host is killed with %d sagas open, and stays away", c.Open)
+			host.kill(t)
+		case killed == 1 && c.Open >= openAtKill && c.Accepted >= orders/2:
+			killed++
+			t.Logf("its heir and all others are killed with %d sagas open", c.Open)
+			for _, name := range others {
+				running[name].kill(t)
+			}
+			for _, name := range others {
+				running[name] = run(name)
+			}
+		}
+	})
+	if !report.OK() || killed != 2 {
+		t.Errorf("after %d kills: %+v", killed, report)
+	}
+	clean(t, data, 30*time.Second)
+	for _, s := range running {
+		s.terminate(t)
+	}
+	clean(t, data, 0)
+}
+
+// appears waits for a file.
+func appears(t *testing.T, path string) {
+	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			t.Fatalf("there is no %s", path)
+		}
+	}
+}
+
+// underLoad places orders and waits for their end; meanwhile it calls disturb again and again.
+func underLoad(t *testing.T, addr string, orders int, disturb func(load.Counts)) load.Report {
+	t.Helper()
 	counts := make(chan load.Counts)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -113,27 +198,14 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 		result <- report
 	}()
-	killed := 0
 	for {
 		select {
 		case c := <-counts:
-			if killed < kills && c.Open >= openAtKill && c.Accepted >= (killed+1)*orders/(kills+2) {
-				killed++
-				t.Logf("kill %d with %d sagas open", killed, c.Open)
-				running.kill(t)
-				running = serve(t, binary, "--data", data, "--addr", addr)
-			}
-			continue
+			disturb(c)
 		case report := <-result:
-			if !report.OK() || killed != kills {
-				t.Errorf("after %d kills: %+v", killed, report)
-			}
+			return report
 		}
-		break
 	}
-	clean(t, data, 30*time.Second)
-	running.terminate(t)
-	clean(t, data, 0)
 }
 
 // clean fails the test unless every invariant holds on the data folder, at the latest when

@@ -82,7 +82,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 		config.Stay = func(ctx context.Context, report demo.Report, url string) {
 			_ = f.print(cmd.OutOrStdout(), report) // printing for people
 			fmt.Fprintf(cmd.OutOrStdout(), "The storefront's API is at %s until SIGTERM or Ctrl-C.\n", url)
-			<-ctx.Done()
+			giveBack(ctx)
 		}
 	}
 	report, err := demo.Run(cmd.Context(), config)

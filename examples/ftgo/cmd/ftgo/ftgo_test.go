@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -36,7 +37,9 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		{"serve --broker-url nats://x:1", []string{"--broker-url", "--broker nats"}},
 		{"serve --relay tail", []string{"--relay tail", "poll"}},
 		{"serve --shards 2", []string{"--shards 2", "1 database"}},
-		{"serve --service history", []string{`"history"`, "kitchen"}},
+		{"serve --service history", []string{"history does not work yet", "kitchen"}},
+		{"serve --service cellar", []string{`"cellar"`, "kitchen"}},
+		{"serve --peer order=here", []string{"order", "http://HOST:PORT"}},
 		{"serve --log-level loud", []string{"--log-level"}},
 		{"serve --nonsense", []string{"--nonsense", "--help"}},
 		{"serve order", []string{"no argument"}},
@@ -48,7 +51,7 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		{"demo --orders -1", []string{"orders"}},
 		{"check --store mysql", []string{"--store mysql"}},
 		{"check --output xml", []string{"xml"}},
-		{"check --wait 0", []string{"no database"}},
+		{"replica rebuild --service order", []string{`"replica"`, "--help"}},
 	}
 	for _, c := range cases {
 		args := strings.Fields(c.args)
@@ -56,13 +59,42 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 			args = append(args, "--data", data)
 		}
 		code, out, errOut := command(args...)
-		if code == 0 || out != "" {
+		if code != 2 || out != "" {
 			t.Errorf("%s: exit code %d, %s", c.args, code, out)
 		}
 		for _, part := range c.say {
 			if !strings.Contains(errOut, part) {
 				t.Errorf("%s: %q does not say %q", c.args, errOut, part)
 			}
+		}
+	}
+}
+
+// Who asks serve to stop while it still opens its databases has asked for no failure.
+func TestServeMayBeStoppedWhileItStarts(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs([]string{"serve", "--addr", "127.0.0.1:0", "--data", t.TempDir()})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := root.ExecuteContext(ctx); err != nil {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}
+
+func TestCheckSaysWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for folder, say := range map[string]string{t.TempDir(): "no database", file: "not a directory"} {
+		code, out, errOut := command("check", "--wait", "0", "--data", folder)
+		if code != 1 || out != "" || !strings.Contains(errOut, say) || !strings.Contains(errOut, folder) {
+			t.Errorf("exit code %d, %s%s", code, out, errOut)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -48,6 +50,9 @@ func (f *serveFlags) check() error {
 	if f.shards != 1 {
 		faults = append(faults, usageError{fmt.Errorf("--shards %d does not work yet: today each service has 1 database", f.shards)})
 	}
+	if err := f.config().Validate(); err != nil {
+		faults = append(faults, usageError{err})
+	}
 	switch {
 	case f.broker == "embedded" && f.brokerURL != "":
 		faults = append(faults, usageError{errors.New("--broker-url names a broker, and the embedded one finds itself in --data: add --broker nats")})
@@ -68,6 +73,10 @@ func (f *serveFlags) services() []string {
 	return names
 }
 
+func (f *serveFlags) config() app.Config {
+	return app.Config{Data: f.data, Addr: f.addr, Services: f.services(), Peers: f.peers, BrokerURL: f.brokerURL}
+}
+
 func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err := f.check(); err != nil {
 		return err
@@ -76,12 +85,22 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	process, err := app.New(cmd.Context(), app.Config{
-		Data: f.data, Addr: f.addr, Services: f.services(), Peers: f.peers, BrokerURL: f.brokerURL, Logger: logger,
-	})
+	config := f.config()
+	config.Logger = logger
+	process, err := app.New(cmd.Context(), config)
 	if err != nil {
-		return err
+		return unlessStopped(cmd.Context(), logger, err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "ftgo serves %s at %s, with its data in %s\n", strings.Join(process.Services(), ", "), process.URL(), f.data)
+	go giveBack(cmd.Context())
 	return errors.Join(process.Run(cmd.Context()), process.Close())
+}
+
+// unlessStopped is why serve could not start; nil when it was told to stop meanwhile.
+func unlessStopped(ctx context.Context, logger *slog.Logger, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	logger.Info("stopped before it had started", "error", err)
+	return nil
 }
