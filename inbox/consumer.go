@@ -123,13 +123,6 @@ func (c *Consumer) Transact(ctx context.Context, fn func(ctx context.Context, tx
 	}
 }
 
-// Redrive makes parked or retrying messages due now, and returns how many it found.
-func (c *Consumer) Redrive(ctx context.Context, ids ...skald.ID) (int, error) {
-	n, err := c.store.Redrive(ctx, c.group, ids)
-	c.wakeHeld()
-	return n, err
-}
-
 func (c *Consumer) wakeHeld() {
 	select {
 	case c.held <- struct{}{}:

@@ -1,0 +1,37 @@
+package service
+
+import (
+	"context"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/saga"
+)
+
+// Held lists messages that wait in this service's database, in order of arrival, after the
+// given place (0 for the first), at most limit.
+func (s *Service) Held(ctx context.Context, after int64, limit int) ([]inbox.Held, error) {
+	return s.store.ListHeld(ctx, s.name, after, limit)
+}
+
+// Redrive makes parked or retrying messages due now, and returns how many it found.
+func (s *Service) Redrive(ctx context.Context, ids ...skald.ID) (int, error) {
+	return s.consumer.Redrive(ctx, ids...)
+}
+
+// Discard gives held messages up for good, with a reason: see [inbox.Consumer.Discard].
+func (s *Service) Discard(ctx context.Context, reason string, ids ...skald.ID) (int, error) {
+	return s.consumer.Discard(ctx, reason, ids...)
+}
+
+// Resume tries again what a parked saga stands at, with a reason for its history.
+func (s *Service) Resume(ctx context.Context, id skald.ID, reason string) error {
+	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
+		return s.engine.Resume(ctx, tx, id, reason)
+	})
+}
+
+// History is what happened to a saga so far, in order.
+func (s *Service) History(ctx context.Context, id skald.ID) ([]saga.Entry, error) {
+	return s.store.ReadHistory(ctx, id)
+}
