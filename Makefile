@@ -8,7 +8,7 @@ BIN := .cache/bin
 LINT := $(BIN)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help check test demo bench fuzz format lint modules tidy vuln \
+.PHONY: help check test demo bench microbench fuzz format lint modules tidy vuln \
 	check-modules check-tidy check-docs check-format check-std check-build check-race
 
 help: ## list the commands
@@ -22,7 +22,11 @@ test: ## all tests of all modules, after saying what they run against
 demo: ## FTGO in one process on a temporary folder: places orders, verifies every invariant
 	go run ./examples/ftgo/cmd/ftgo demo
 
-bench: ## the benchmarks (BENCH=regexp chooses, BENCHTIME=1s)
+bench: ## createOrder and the parts, a JSON line each (go run ./bench -h)
+	go run ./bench createorder
+	go run ./bench throughput
+
+microbench: ## the benchmarks of single statements and calls (BENCH=regexp chooses, BENCHTIME=1s)
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -benchmem work
 
 fuzz: ## each fuzz test for a short while (FUZZTIME=10s)

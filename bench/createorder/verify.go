@@ -1,0 +1,70 @@
+package createorder
+
+import (
+	"context"
+	"fmt"
+)
+
+// verdict is what the databases say after a window.
+type verdict struct {
+	Orders      int64
+	NotTerminal int64 // neither approved nor rejected
+	Wrong       int64 // databases that disagree, or money that does not add up
+	Duplicates  int64 // steps whose transaction was committed more than once
+}
+
+type states struct{ order, ticket, card string }
+
+// verify compares the databases with each other.
+func (s *system) verify(ctx context.Context) (v verdict, err error) {
+	all := map[int64]states{}
+	read := func(name, query string, set func(*states, string)) {
+		if err == nil {
+			err = s.scan(ctx, name, query, all, &v, set)
+		}
+	}
+	read("order", `SELECT id, state, (n1-1) + max(n6-1, 0) + max(nc-1, 0) FROM orders`, func(s *states, v string) { s.order = v })
+	read("kitchen", `SELECT id, state, (n3-1) + max(n5-1, 0) + max(nc-1, 0) FROM tickets`, func(s *states, v string) { s.ticket = v })
+	read("accounting", `SELECT order_id, state, n4-1 FROM authorizations`, func(s *states, v string) { s.card = v })
+	if err != nil {
+		return v, err
+	}
+	for _, st := range all {
+		v.Orders++
+		switch st {
+		case states{"APPROVED", "AWAITING_ACCEPTANCE", "APPROVED"}, states{"REJECTED", "CREATE_REJECTED", "DECLINED"}:
+		default:
+			v.Wrong++
+		}
+		if st.order != "APPROVED" && st.order != "REJECTED" {
+			v.NotTerminal++
+		}
+	}
+	var off int64
+	err = s.stores["accounting"].DB().QueryRowContext(ctx, `SELECT (SELECT sum(?1 - balance) FROM accounts) -
+(SELECT coalesce(sum(amount), 0) FROM authorizations WHERE state = 'APPROVED')`, initialBalance).Scan(&off)
+	if off != 0 {
+		v.Wrong++
+	}
+	return v, err
+}
+
+func (s *system) scan(ctx context.Context, name, query string, all map[int64]states, v *verdict, set func(*states, string)) error {
+	rows, err := s.stores[name].DB().QueryContext(ctx, query)
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", name, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, duplicates int64
+		var state string
+		if err := rows.Scan(&id, &state, &duplicates); err != nil {
+			return err
+		}
+		st := all[id]
+		set(&st, state)
+		all[id] = st
+		v.Duplicates += duplicates
+	}
+	return rows.Err()
+}
