@@ -59,7 +59,8 @@ func Run(ctx context.Context, messages int, report func(phase string, done, tota
 	defer func() { err = errors.Join(err, broker.Close()) }()
 	r := Result{System: "skald on SQLite and embedded NATS", Messages: messages, Bytes: payloadBytes}
 	b := bench{dir: dir, broker: broker, logger: quiet, result: &r, report: report}
-	return r, b.run(ctx)
+	err = b.run(ctx)
+	return r, err
 }
 
 type bench struct {
