@@ -18,7 +18,7 @@ func draw(dir string, r createorder.Result) error {
 	for _, open := range r.Concurrencies {
 		sweep = append(sweep, plotter.XY{X: float64(open), Y: r.Sweep[strconv.Itoa(open)]})
 	}
-	err := line(filepath.Join(dir, "createorder-throughput.svg"), "createOrder: "+r.System, "orders open at one time", "sagas per second", sweep)
+	err := line(filepath.Join(dir, "createorder-throughput.svg"), "createOrder, "+r.System, "orders open at one time", "sagas per second", sweep)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func draw(dir string, r createorder.Result) error {
 	for percent := 1; percent < 100 && len(r.HalfLoad) > 0; percent++ {
 		latency = append(latency, plotter.XY{X: float64(percent), Y: r.HalfLoad[percent*len(r.HalfLoad)/100]})
 	}
-	return line(filepath.Join(dir, "createorder-latency.svg"), fmt.Sprintf("createOrder at half load (%.0f/s): %s", r.HalfRate, r.System), "percent of sagas that ended sooner", "milliseconds", latency)
+	return line(filepath.Join(dir, "createorder-latency.svg"), fmt.Sprintf("createOrder, latency at half load (%.0f sagas/s)", r.HalfRate), "percent of sagas that ended sooner", "milliseconds", latency)
 }
 
 func line(file, title, x, y string, points plotter.XYs) error {
