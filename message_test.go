@@ -68,6 +68,7 @@ func FuzzUnmarshalBinary(f *testing.F) {
 	})
 }
 
+// Faults: 82, 84.
 func TestValidateNamesEveryFault(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(m *skald.Message)

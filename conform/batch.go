@@ -47,6 +47,7 @@ var batchCases = []storeCase{
 		s.must(b.Rollback(), "roll back")
 		w.check(s, false)
 	}},
+	// Faults: 44.
 	{"a rollback to the savepoint undoes everything since, and nothing before", func(s store) {
 		b, ctx, before, since := s.begin(), s.Context(), newWrites(), newWrites()
 		s.must(before.write(ctx, s.Store, b.Tx()), "write before the savepoint")

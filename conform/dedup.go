@@ -144,6 +144,7 @@ var barrierCases = []storeCase{
 			same(s.checker, "barriers", s.barriers(keys...), want)
 		}
 	}},
+	// Faults: 58.
 	{"whoever locks a key of which nothing is known has it to itself", func(s store) {
 		const contenders = 6
 		key := inbox.BarrierKey{Saga: skald.NewID(), Step: "s", Attempt: 1}

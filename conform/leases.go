@@ -159,6 +159,7 @@ var positionCases = []storeCase{
 			s.broken("the position is %v, not %v", got, leases[0].Position)
 		}
 	}},
+	// Faults: 13.
 	{"a former holder saves no position, and its batch is not committed", fencesPositions},
 }
 

@@ -32,6 +32,7 @@ var outboxCases = []storeCase{
 		s.must(b.Rollback(), "roll back")
 		s.outboxHas(nil)
 	}},
+	// Faults: 44.
 	{"no message exists of a savepoint that was rolled back, and those around it do", func(s store) {
 		before, within, after := message("k"), message("k"), message("k")
 		b, ctx := s.begin(), s.Context()
@@ -95,7 +96,9 @@ var outboxCases = []storeCase{
 			s.broken("the store took a transaction of type %T", outsider{})
 		}
 	}},
+	// Faults: 42.
 	{"within a key the outbox's order is the order of the commits", ordersByCommit},
+	// Faults: 42.
 	{"a transaction that commits late is read by a cursor that is past its beginning", readsLateCommits},
 }
 

@@ -80,10 +80,12 @@ var sessionCases = []brokerCase{
 }
 
 var brokerFaultCases = []brokerCase{
+	// Faults: 17.
 	{
 		promise: "a restart loses nothing that is durable, and ends the sessions", run: survivesRestart,
 		needs: func(b BrokerUnderTest) bool { return b.Restart != nil },
 	},
+	// Faults: 30.
 	{
 		promise: "a broker that was wiped has lost what the mark says it held", run: noticesWipe,
 		needs: func(b BrokerUnderTest) bool { return b.Wipe != nil },

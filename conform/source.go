@@ -19,6 +19,7 @@ var relayLeaseCases = []storeCase{
 		s.acquire("a", longLease)
 		s.notAcquired("b")
 	}},
+	// Faults: 13.
 	{"an expired lease passes to another, in a higher epoch, and fences the former holder off", func(s store) {
 		stale := s.acquire("a", shortLease)
 		var present relay.Lease
@@ -85,6 +86,7 @@ var relayLeaseCases = []storeCase{
 			s.checkpointIs(c)
 		}
 	}},
+	// Faults: 13.
 	{"a former holder saves no checkpoint", func(s store) {
 		stale, present := s.handOver()
 		kept := relay.Checkpoint{Position: relay.Position{Commit: 5}, Mark: "kept"}

@@ -55,6 +55,7 @@ type lane struct {
 	queue    []*item
 	passes   chan func() // to the runner; nil when there is none
 	heldAt   time.Time   // when to look for held messages again
+	now      func() time.Time
 	// failed are the keys of what failed in the batch under way, which may take several
 	// transactions: what was read as held behind it does not overtake it in a later one.
 	failed map[ChannelKey]bool
@@ -65,7 +66,7 @@ func newLane(c *Consumer, l *leases, partitions []Partition) *lane {
 	for _, p := range partitions {
 		counts[p.Channel]++
 	}
-	return &lane{consumer: c, leases: l, counts: counts, failed: map[ChannelKey]bool{}}
+	return &lane{consumer: c, leases: l, counts: counts, now: time.Now, failed: map[ChannelKey]bool{}}
 }
 
 func (l *lane) run(ctx context.Context) {

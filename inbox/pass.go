@@ -47,7 +47,7 @@ type pass struct {
 func newPass(l *lane, b Batch, items []*item, savepoints bool) *pass {
 	return &pass{
 		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, savepoints: savepoints,
-		work: unit.New(b.Tx(), time.Now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
+		work: unit.New(b.Tx(), l.now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
 		blocked: map[ChannelKey]bool{}, failed: maps.Clone(l.failed), barriers: map[BarrierKey]Barrier{},
 		positions: map[*owned]Position{}, results: map[*item]error{},
 	}

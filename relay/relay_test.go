@@ -160,6 +160,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// Faults: 18.
 func TestTheCheckpointCoversOnlyWhatIsSurelyOnDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, p := open(t), &paper{}
@@ -253,6 +254,7 @@ func TestAPublishEndsBeforeAnotherInstanceMayTakeOver(t *testing.T) {
 	})
 }
 
+// Faults: 82.
 func TestARejectedMessageIsTriedAgainAndSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, p := open(t), &paper{durable: 100}

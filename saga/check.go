@@ -32,6 +32,8 @@ type erased struct {
 	reply            func(state []byte, m *skald.Message) ([]byte, error)
 	refused          func(state []byte, refusal skald.Refusal) ([]byte, error)
 	declared         func(code string) bool
+	refusals         []string
+	sample           func() any
 }
 
 // compile checks a definition and erases its state's type; it returns every fault at once.
@@ -173,7 +175,7 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 	if a.contract != nil {
 		c.fault("step %q: %w", name, a.contract)
 	}
-	e := &erased{channel: a.channel, command: a.command, version: a.version, txType: a.txType, declared: a.declared}
+	e := &erased{channel: a.channel, command: a.command, version: a.version, txType: a.txType, declared: a.declared, refusals: a.refusals, sample: a.sample}
 	if a.local() {
 		e.run = func(env environment) ([]byte, error) {
 			return changed(env.state, func(state *S) error { return a.run(env.ctx, env.tx, state) })

@@ -70,6 +70,8 @@ type action[S any] struct {
 	reply    func(state *S, m *skald.Message) error
 	refused  func(state *S, refusal skald.Refusal)
 	declared func(code string) bool
+	refusals []string
+	sample   func() any // a reply with no field at its zero value
 	contract error
 	probe    func(state *S)
 }
@@ -103,7 +105,8 @@ func (c CallAction[S, R]) action() *action[S] { return &c.a }
 func Call[S, C, R any](command skald.Command[C, R], request func(state S) C) CallAction[S, R] {
 	return CallAction[S, R]{action[S]{
 		command: command.Name, version: max(command.Version, 1), channel: command.Channel,
-		contract: command.Validate(), declared: command.Refuses,
+		contract: command.Validate(), declared: command.Refuses, refusals: command.Refusals,
+		sample:  func() any { return filled[R]() },
 		request: func(state S) (skald.Message, error) { return command.Message(request(state)) },
 	}}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/skald-go/skald/skaldtest"
 )
 
+// Faults: 56, 57.
 func TestAnUndoThatComesFirstDoesNothingAndBarsItsDo(t *testing.T) {
 	inShop(t, func(s *shop) { s.deadline = 10 * time.Second }, func(s *shop) {
 		s.on(createTicket.Name, func(context.Context, *skaldtest.Tx) error { return errors.New("the kitchen is on fire") })
@@ -30,6 +31,7 @@ func TestAnUndoThatComesFirstDoesNothingAndBarsItsDo(t *testing.T) {
 	})
 }
 
+// Faults: 55.
 func TestAStepThatLandedWithoutAnAnswerIsUndone(t *testing.T) {
 	inShop(t, func(s *shop) { s.deadline = 10 * time.Second }, func(s *shop) {
 		s.stop("kitchen")
@@ -45,6 +47,7 @@ func TestAStepThatLandedWithoutAnAnswerIsUndone(t *testing.T) {
 	})
 }
 
+// Faults: 60.
 func TestACompensationThatIsRefusedParksTheSagaUntilItIsResumed(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		refuse := true
@@ -89,6 +92,7 @@ func TestARefusalAfterThePivotParksTheSagaAndUndoesNothing(t *testing.T) {
 	})
 }
 
+// Faults: 18.
 func TestWhatTheBrokerHadNotSyncedIsPublishedAgain(t *testing.T) {
 	inShop(t, func(s *shop) { s.syncInterval = 10 * time.Second }, func(s *shop) {
 		s.stop("kitchen")

@@ -56,6 +56,7 @@ func (s *stopped) SavePositions(ctx context.Context, tx skald.Tx, leases []inbox
 	return err
 }
 
+// Faults: 13.
 func TestAnInstanceThatLostItsPartitionsUnnoticedIsFencedOff(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.stop("kitchen")

@@ -13,6 +13,7 @@ import (
 	"github.com/skald-go/skald/skaldtest"
 )
 
+// Faults: 34.
 func TestARetryWhoseCommitHasAnUnknownOutcomeIsHandledOnce(t *testing.T) {
 	for _, landed := range []bool{true, false} {
 		inShop(t, nil, func(s *shop) {
@@ -139,6 +140,7 @@ func (d *dozing) RenewPartitions(ctx context.Context, holder string, leases []in
 	return d.Store.RenewPartitions(ctx, holder, leases, ttl)
 }
 
+// Faults: 13, 28.
 func TestARetryThatAnotherInstanceHasMadeMeanwhileIsNotMadeAgain(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.stop("kitchen")

@@ -88,6 +88,7 @@ func TestAFailingMessageIsTriedAgainAndOthersFlowOn(t *testing.T) {
 	})
 }
 
+// Faults: 27.
 func TestAMessageThatFailsForEverIsParkedAndRedriven(t *testing.T) {
 	inShop(t, func(s *shop) { s.config.MaxAttempts = 3 }, func(s *shop) {
 		s.on(authorize.Name, func(context.Context, *skaldtest.Tx) error { return errors.New("broken") })
@@ -136,6 +137,7 @@ func TestOrderPerKeyHoldsThroughRetries(t *testing.T) {
 	})
 }
 
+// Faults: 53.
 func TestEachMessageIsHandledOnceHoweverOftenItComes(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.broker.Repeat(3)
@@ -154,6 +156,7 @@ func TestEachMessageIsHandledOnceHoweverOftenItComes(t *testing.T) {
 	})
 }
 
+// Faults: 80.
 func TestAPanicIsContained(t *testing.T) {
 	inShop(t, func(s *shop) { s.config.MaxAttempts = 2 }, func(s *shop) {
 		s.on(createTicket.Name, func(_ context.Context, tx *skaldtest.Tx) error {
@@ -173,6 +176,7 @@ func TestAPanicIsContained(t *testing.T) {
 	})
 }
 
+// Faults: 81.
 func TestAHangingHandlerIsAbandonedAndOthersFlowOn(t *testing.T) {
 	for _, obedient := range []bool{true, false} {
 		t.Run(fmt.Sprintf("heeds its context %t", obedient), func(t *testing.T) {
@@ -306,6 +310,7 @@ func TestTransactUndoesAFailedFunctionOnly(t *testing.T) {
 	})
 }
 
+// Faults: 78.
 func TestStartingTwiceIsOneSaga(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.on(authorize.Name, func(context.Context, *skaldtest.Tx) error { return errors.New("wait") })
@@ -359,6 +364,7 @@ func TestAPivotThatDoesNotAnswerIsBarred(t *testing.T) {
 	})
 }
 
+// Faults: 55.
 func TestABarBringsBackTheAnswerOfAPivotThatLanded(t *testing.T) {
 	inShop(t, func(s *shop) { s.bar = 30 * time.Second }, func(s *shop) {
 		s.stop("accounting")
@@ -393,6 +399,7 @@ func TestAServiceThatCrashesLosesAndRepeatsNothing(t *testing.T) {
 	})
 }
 
+// Faults: 34.
 func TestACommitWithUnknownOutcomeIsHarmless(t *testing.T) {
 	for _, landed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("landed %t", landed), func(t *testing.T) {
@@ -412,6 +419,7 @@ func TestACommitWithUnknownOutcomeIsHarmless(t *testing.T) {
 	}
 }
 
+// Faults: 30.
 func TestABrokerThatWasWipedGetsEverythingAgain(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.stop("kitchen")
@@ -428,6 +436,7 @@ func TestABrokerThatWasWipedGetsEverythingAgain(t *testing.T) {
 	})
 }
 
+// Faults: 25, 30.
 func TestWhatIsPublishedAgainLaterIsHandledOnce(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		for i := range 10 {
@@ -447,6 +456,7 @@ func TestWhatIsPublishedAgainLaterIsHandledOnce(t *testing.T) {
 	})
 }
 
+// Faults: 82.
 func TestAnUnpublishableMessageIsHeldAndItsKeyWaits(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		refuse := true

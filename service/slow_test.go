@@ -23,6 +23,7 @@ func slowly(d time.Duration) func(context.Context, *skaldtest.Tx) error {
 	}
 }
 
+// Faults: 26.
 func TestABatchThatTakesLongerThanItsLeaseIsCommitted(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.on(createTicket.Name, slowly(7*time.Second)) // the lease is 5 seconds, and the only writer renews it
@@ -32,6 +33,7 @@ func TestABatchThatTakesLongerThanItsLeaseIsCommitted(t *testing.T) {
 	})
 }
 
+// Faults: 26.
 func TestALeaseThatIsRenewedLateLosesNothing(t *testing.T) {
 	for _, took := range []time.Duration{1300, 1900, 2600, 3300, 4900} {
 		took *= time.Millisecond

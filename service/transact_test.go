@@ -45,6 +45,7 @@ func TestAFunctionThatIsCommittedIsNotRunAgain(t *testing.T) {
 	})
 }
 
+// Faults: 34.
 func TestAFunctionWhoseCommitHasAnUnknownOutcomeRunsOnce(t *testing.T) {
 	for _, landed := range []bool{true, false} {
 		inShop(t, nil, func(s *shop) {

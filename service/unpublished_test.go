@@ -50,6 +50,7 @@ func TestWhatIsBehindARejectedMessageInItsBatchWaitsToo(t *testing.T) {
 	})
 }
 
+// Faults: 18, 30.
 func TestAHeldMessageWaitsForWhatIsPublishedAgainBeforeIt(t *testing.T) {
 	for name, lose := range map[string]func(*skaldtest.Broker){
 		"crashed": (*skaldtest.Broker).Crash,

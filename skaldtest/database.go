@@ -116,11 +116,25 @@ func (v *view) next(c counter) uint64 {
 	return n + 1
 }
 
-func (t *tables) backup() []func() {
-	return []func(){
-		t.business.backup(), t.counters.backup(), t.outbox.backup(), t.relay.backup(), t.unpublished.backup(),
-		t.handled.backup(), t.barriers.backup(), t.held.backup(), t.heldPlaces.backup(), t.leases.backup(),
-		t.sagas.backup(), t.liveSagas.backup(), t.newestSagas.backup(), t.requests.backup(), t.dueSagas.backup(),
-		t.history.backup(), t.definitions.backup(),
+// clone returns an independent copy.
+func (t *tables) clone() tables {
+	return tables{
+		business:    t.business.clone(),
+		counters:    t.counters.clone(),
+		outbox:      t.outbox.clone(),
+		relay:       t.relay.clone(),
+		unpublished: t.unpublished.clone(),
+		handled:     t.handled.clone(),
+		barriers:    t.barriers.clone(),
+		held:        t.held.clone(),
+		heldPlaces:  t.heldPlaces.clone(),
+		leases:      t.leases.clone(),
+		sagas:       t.sagas.clone(),
+		liveSagas:   t.liveSagas.clone(),
+		newestSagas: t.newestSagas.clone(),
+		requests:    t.requests.clone(),
+		dueSagas:    t.dueSagas.clone(),
+		history:     t.history.clone(),
+		definitions: t.definitions.clone(),
 	}
 }

@@ -22,6 +22,45 @@
 // confirmations, forgets what it had not synced, is restarted, wiped or restored, rejects,
 // repeats, trims and corrupts messages: see the methods of [Broker].
 //
+// # Exploration
+//
+// [Explore] runs every course that a saga of a definition can take: every outcome of every step,
+// and of its undo; answers before and after a deadline or a bar; messages of different
+// keys in every order, one by one and in one batch; attempts that fail and are made again; duplicates,
+// at once and so late that replies are sent again; a crash before and after each commit. It drives
+// the shipped engine and the shipped inbox; participants are made up from the commands
+// of the definition. No server, no handler and no clock is needed:
+//
+//	func TestCreateOrderInEveryCourse(t *testing.T) {
+//		skaldtest.Explore(t, createOrder(),
+//			skaldtest.From(state{Order: "1", Items: 2}),
+//			skaldtest.LeavesEffects("create ticket"))
+//	}
+//
+// It fails the test unless every saga ends, or is parked with a reason; every step that landed and
+// has an undo, or is said to leave effects, is undone once when the saga ends compensated, in reverse
+// order, and none otherwise; nothing is undone after the pivot, or pivots after an undo; nothing
+// happens twice, or out of the order of its key; each undo is built the same with
+// and without the step's reply; no message is held in the end; statuses follow each other as
+// they may. Local actions that take a *[Tx] run as they are; of others only the outcome is
+// simulated. What is fed in must be deterministic: no clock and no randomness in the state.
+//
+// A counterexample is the shortest script that leads to a broken promise. This definition
+// creates a ticket that nothing undoes:
+//
+//	the saga is compensated, and what "create ticket" did stays: it has no undo
+//
+//	the saga starts: do "create order" lands
+//	shop.consumers gets do "verify consumer": do "verify consumer" lands
+//	explored gets the reply to do "verify consumer"
+//	shop.kitchen gets do "create ticket": do "create ticket" lands
+//	explored gets the reply to do "create ticket"
+//	shop.accounting gets do "authorize card": do "authorize card" refuses: declined
+//	explored gets the reply to do "authorize card" (refused): undo "create order" lands
+//
+// The saga's own service is called explored, and each participant by its channel. [Replay] runs such
+// a script again: put it into a test, mend the definition, and it stays mended.
+//
 // # Time
 //
 // The twins read time.Now and wait on channels, never in a loop and never under a mutex.

@@ -62,13 +62,13 @@ func (s *Store) Crash() *Store {
 }
 
 // Backup is a copy of a database.
-type Backup struct{ restore []func() }
+type Backup struct{ tables tables }
 
 // Snapshot copies what is committed.
 func (s *Store) Snapshot() *Backup {
-	s.db.mu.RLock()
-	defer s.db.mu.RUnlock()
-	return &Backup{restore: s.db.tables.backup()}
+	s.db.mu.Lock()
+	defer s.db.mu.Unlock()
+	return &Backup{tables: s.db.tables.clone()}
 }
 
 // Restore puts the database back to a backup of it, as an operator does after a disaster.
@@ -79,9 +79,7 @@ func (s *Store) Restore(b *Backup) {
 	if s.db.open != nil {
 		s.db.open.end(txRolledBack)
 	}
-	for _, restore := range b.restore {
-		restore()
-	}
+	s.db.tables = b.tables.clone()
 	s.db.wake()
 }
 

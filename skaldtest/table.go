@@ -7,12 +7,27 @@ import (
 
 // table holds committed rows. Rows are never changed in place and alias nothing that a
 // caller holds, so copies of the map are snapshots.
-type table[K comparable, V any] struct{ rows map[K]V }
+type table[K comparable, V any] struct {
+	rows   map[K]V
+	shared bool // with a copy: rows is cloned before it is changed
+}
 
-// backup returns a function that puts the table back to what it is now.
-func (t *table[K, V]) backup() func() {
-	kept := maps.Clone(t.rows)
-	return func() { t.rows = maps.Clone(kept) }
+// clone returns an independent copy.
+func (t *table[K, V]) clone() table[K, V] {
+	if !t.shared { // a backup may be restored by several at once
+		t.shared = true
+	}
+	return *t
+}
+
+// own makes the rows the table's alone, to be changed.
+func (t *table[K, V]) own() map[K]V {
+	if t.shared || t.rows == nil {
+		rows := make(map[K]V, len(t.rows)+1)
+		maps.Copy(rows, t.rows)
+		t.rows, t.shared = rows, false
+	}
+	return t.rows
 }
 
 // layer is a table as one transaction sees it: its own changes above the committed rows.
@@ -86,14 +101,15 @@ func (l *layer[K, V]) all() iter.Seq2[K, V] {
 
 // apply makes the changes the table's own.
 func (l *layer[K, V]) apply() {
-	if l.table.rows == nil {
-		l.table.rows = map[K]V{}
+	if len(l.own) == 0 {
+		return
 	}
+	rows := l.table.own()
 	for key, c := range l.own {
 		if c.deleted {
-			delete(l.table.rows, key)
+			delete(rows, key)
 		} else {
-			l.table.rows[key] = c.row
+			rows[key] = c.row
 		}
 	}
 }

@@ -64,6 +64,7 @@ func TestTheHeadersAreThoseOfTheBinding(t *testing.T) {
 	}
 }
 
+// Faults: 84.
 func TestWhatNoEventCanCarryIsNotEncoded(t *testing.T) {
 	for name, spoil := range map[string]func(*skald.Message){
 		"reserved header":       func(m *skald.Message) { m.Headers.Set("id", "x") },
@@ -137,6 +138,7 @@ func TestAForeignIDIsTheSameEachTimeAndDiffersBySource(t *testing.T) {
 	}
 }
 
+// Faults: 84.
 func TestWhatIsNoEventIsMalformed(t *testing.T) {
 	set := func(name, value string) skald.Wire { return foreign(skald.Header{Name: name, Value: value}) }
 	without := func(name string) skald.Wire {

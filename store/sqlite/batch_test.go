@@ -165,6 +165,7 @@ func TestACommitThatFailsLeavesACleanWriter(t *testing.T) {
 	inBatch(t, store, func(tx skald.Tx) { exec(t, tx, "INSERT INTO orders VALUES (7)") })
 }
 
+// Faults: 35.
 func TestABusyFileIsRetryable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "service.db")
 	store, err := sqlite.Open(t.Context(), path, sqlite.Config{BusyTimeout: 10 * time.Millisecond})

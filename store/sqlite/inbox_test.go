@@ -247,6 +247,7 @@ func TestAnUndoReleasesItsHeldDo(t *testing.T) {
 	q.expect("the do", q.due(10), do.ID)
 }
 
+// Faults: 13.
 func TestPartitionsAreFenced(t *testing.T) {
 	store := fresh(t)
 	ctx := t.Context()

@@ -32,6 +32,7 @@ func TestStoresThatStartTogetherMigrateOnce(t *testing.T) {
 	}
 }
 
+// Faults: 15.
 func TestAMigrationThatWasCutShortRunsAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "service.db")
 	db := openRaw(t, path)

@@ -160,6 +160,7 @@ func TestCleanOutboxKeepsWhatIsNotSettledOrNotOld(t *testing.T) {
 	}
 }
 
+// Faults: 84.
 func TestAHeaderWithALineBreakIsRefused(t *testing.T) {
 	store := fresh(t)
 	b := begin(t, store)
@@ -170,6 +171,7 @@ func TestAHeaderWithALineBreakIsRefused(t *testing.T) {
 	}
 }
 
+// Faults: 13.
 func TestTheRelaysLeaseIsFenced(t *testing.T) {
 	store := fresh(t)
 	ctx := t.Context()

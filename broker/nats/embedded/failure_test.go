@@ -24,6 +24,7 @@ func incarnation(p inbox.Position) string {
 	return name
 }
 
+// Faults: 17.
 func TestAReaderResumesAfterARestartWhereItWas(t *testing.T) {
 	dir := t.TempDir()
 	server := startServer(t, dir)
@@ -77,6 +78,7 @@ func TestARestartEndsSessionAndReaderAndNewOnesWork(t *testing.T) {
 	}
 }
 
+// Faults: 30.
 func TestAWipedBrokerIsNoticed(t *testing.T) {
 	dir := t.TempDir()
 	server := startServer(t, dir)
@@ -168,6 +170,7 @@ func TestNothingIsDurableBeforeTheServerHasSynced(t *testing.T) {
 	}
 }
 
+// Faults: 24.
 func TestADeletedStreamEndsTheSessionAtItsNextDurable(t *testing.T) {
 	server := startServer(t, t.TempDir())
 	broker := connect(t, server.Config())
@@ -186,6 +189,7 @@ func TestADeletedStreamEndsTheSessionAtItsNextDurable(t *testing.T) {
 	})
 }
 
+// Faults: 31.
 func TestAnotherNumberOfPartitionsIsRefused(t *testing.T) {
 	server := startServer(t, t.TempDir())
 	if n, err := connect(t, server.Config()).Partitions(testContext(t), channel); n != 4 || err != nil {
@@ -221,6 +225,7 @@ func TestProcessesThatMakeAChannelAtOnceAgree(t *testing.T) {
 	}
 }
 
+// Faults: 82.
 func TestWhatTheBrokerCannotTakeIsRejectedAndTheRestPublished(t *testing.T) {
 	broker := connect(t, startServer(t, t.TempDir()).Config())
 	tooLarge := event("one", 1)

@@ -88,6 +88,7 @@ func TestAnIdlePartitionDoesNotStopTrimmingAndResumesAfterIt(t *testing.T) {
 	}
 }
 
+// Faults: 23, 29.
 func TestAPositionThatWasTrimmedUnreadIsAnError(t *testing.T) {
 	server := startServer(t, t.TempDir())
 	broker := connect(t, server.Config())

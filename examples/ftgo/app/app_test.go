@@ -119,6 +119,7 @@ func undoneSteps(t *testing.T, data, order string) []string {
 	return steps
 }
 
+// Faults: 78.
 func TestAnIdempotencyKeyIsOneOrder(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

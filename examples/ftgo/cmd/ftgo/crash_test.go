@@ -85,6 +85,8 @@ func (s *server) terminate(t *testing.T) {
 
 // A server that is killed again and again under load, and started again on its data, loses
 // nothing and does nothing twice.
+//
+// Faults: 16.
 func TestKilledUnderLoad(t *testing.T) {
 	const orders, kills, openAtKill = 1500, 5, 20
 	binary, data, addr := build(t), t.TempDir(), freeAddress(t)
@@ -108,6 +110,8 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // The broker of processes on one data folder moves to another when its host dies, and again;
 // nothing is lost or done twice meanwhile, whoever comes back.
+//
+// Faults: 16.
 func TestTheBrokersHostIsKilled(t *testing.T) {
 	const orders, openAtKill = 1000, 20
 	binary, data := build(t), t.TempDir()

@@ -1,0 +1,170 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
+)
+
+// Description is a definition without its state's type: what draws, compares or explores one
+// works on.
+type Description struct {
+	Name    string
+	Version int
+	// Steps in the order in which they run.
+	Steps []DescribedStep
+
+	script *script
+}
+
+// DescribedStep is one step of a description.
+type DescribedStep struct {
+	Name string
+	// Class is compensatable, pivot or retriable.
+	Class string
+	Do    DescribedAction
+	// Undo is nil when the step has none.
+	Undo *DescribedAction
+	// Deadline for the answer of Do; a pivot's is its bar. Zero means none.
+	Deadline time.Duration
+}
+
+// The classes of a step.
+const (
+	ClassCompensatable = "compensatable"
+	ClassPivot         = "pivot"
+	ClassRetriable     = "retriable"
+)
+
+// DescribedAction is what a step does: something local, or a command.
+type DescribedAction struct {
+	Local bool
+	// Of a command: its name, version and channel, the codes with which it may be refused, and a
+	// sample of the reply's content, with no field at its zero value.
+	Command  string
+	Version  int
+	Channel  string
+	Refusals []string
+	Reply    json.RawMessage
+}
+
+// Describe checks a definition as [Register] does, and describes it.
+func Describe[S any](definition Definition[S]) (*Description, error) {
+	s, err := compile(&definition)
+	if err != nil {
+		return nil, err
+	}
+	d := &Description{Name: s.name, Version: s.version, script: s}
+	for i := range s.machine.Steps {
+		step := &s.machine.Steps[i]
+		described := DescribedStep{Name: step.Name, Class: className(step.Class), Deadline: step.Deadline}
+		if described.Do, err = s.do[step.Name].describe(); err != nil {
+			return nil, fmt.Errorf("saga %q: step %q: %w", s.name, step.Name, err)
+		}
+		if step.Undo {
+			undo, err := s.undo[step.Name].describe()
+			if err != nil {
+				return nil, fmt.Errorf("saga %q: undo of step %q: %w", s.name, step.Name, err)
+			}
+			described.Undo = &undo
+		}
+		d.Steps = append(d.Steps, described)
+	}
+	return d, nil
+}
+
+func className(c machine.Class) string {
+	switch c {
+	case machine.Compensatable:
+		return ClassCompensatable
+	case machine.Pivot:
+		return ClassPivot
+	default:
+		return ClassRetriable
+	}
+}
+
+func (e *erased) describe() (DescribedAction, error) {
+	if e.run != nil {
+		return DescribedAction{Local: true}, nil
+	}
+	reply, err := json.Marshal(e.sample())
+	if err != nil {
+		return DescribedAction{}, fmt.Errorf("sample of its reply: %w", err)
+	}
+	return DescribedAction{
+		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply,
+	}, nil
+}
+
+// UndoBeside builds the undo of a step from a state, and again from the same state after the
+// step's reply was recorded in it. The two must be the same: the reply may be lost although the
+// step landed. It must be called only for a step whose Undo is a command.
+func (d *Description) UndoBeside(step string, state []byte, reply *skald.Message) (without, with skald.Message, err error) {
+	undo, do := d.script.undo[step], d.script.do[step]
+	if without, err = undo.request(state); err != nil {
+		return without, with, err
+	}
+	if do.reply != nil {
+		if state, err = do.reply(state, reply); err != nil {
+			return without, with, err
+		}
+	}
+	with, err = undo.request(state)
+	return without, with, err
+}
+
+// LocalCall is a local action that the engine is about to run.
+type LocalCall struct {
+	Step string
+	Undo bool
+	// Run runs it; nil when it takes another type of transaction than the engine's store has.
+	Run func() error
+}
+
+// RegisterAround registers a definition as [Register] does, but calls around in place of each
+// local action: a test runs a definition without its database, and counts, refuses or fails
+// what is local.
+func RegisterAround[S any](host Host, definition Definition[S], around func(ctx context.Context, tx skald.Tx, call LocalCall) error) *Saga[S] {
+	e := host.SagaEngine()
+	s, err := compile(&definition)
+	if err != nil {
+		e.faults = append(e.faults, err)
+		return &Saga[S]{engine: e}
+	}
+	for step, action := range s.do {
+		action.surround(e, LocalCall{Step: step}, around)
+	}
+	for step, action := range s.undo {
+		action.surround(e, LocalCall{Step: step, Undo: true}, around)
+	}
+	e.register(s)
+	return &Saga[S]{engine: e, script: s}
+}
+
+func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Context, skald.Tx, LocalCall) error) {
+	if e.run == nil {
+		return
+	}
+	run, typed := e.run, engine.TxType.AssignableTo(e.txType)
+	e.txType = engine.TxType
+	e.run = func(env environment) ([]byte, error) {
+		state, call := env.state, call
+		if typed {
+			call.Run = func() (err error) {
+				next, err := run(env)
+				if err == nil {
+					state = next
+				}
+				return err
+			}
+		}
+		err := around(env.ctx, env.tx, call)
+		return state, err
+	}
+}

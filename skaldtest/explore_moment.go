@@ -1,0 +1,246 @@
+package skaldtest
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/saga"
+)
+
+// moment is all that an exploration is in at one point: databases, messages under way, the
+// clock. Its slices are never changed in place.
+type moment struct {
+	databases []*Backup
+	flight    []lineup   // by name
+	delivered [][]flying // by node: what it has handled, or holds
+	effects   []effect   // in the order in which they were committed, over all services
+	landed    []int      // by node: how many of the effects are its own
+	held      [][]inbox.Held
+	prints    []string     // by node: of its database
+	saga      *saga.Record // nil before the start
+	now       time.Time
+	late      bool // a late duplicate was delivered
+}
+
+// lineup is the messages of one channel and key that are under way, in order.
+type lineup struct {
+	channel, name string
+	messages      []flying
+}
+
+// flying is a message under way; its name is the same in every course of the saga.
+type flying struct {
+	message skald.Message
+	name    string
+}
+
+// effect is what one call did.
+type effect struct {
+	call
+	channel, key string // of its command; empty when it is local
+	message      skald.ID
+}
+
+func (e effect) String() string { return e.action + " " + strconv.Quote(e.step) }
+
+func (e effect) encode() string {
+	return strings.Join([]string{e.step, e.action, e.channel, e.key, e.message.String()}, "\n")
+}
+
+func decodeEffect(s string) effect {
+	parts := strings.Split(s, "\n")
+	id, _ := skald.ParseID(parts[4])
+	return effect{call: call{step: parts[0], action: parts[1], local: parts[2] == ""}, channel: parts[2], key: parts[3], message: id}
+}
+
+func fly(m skald.Message) flying {
+	name := m.Headers.Get(skald.HeaderAction) + " " + strconv.Quote(m.Headers.Get(skald.HeaderStep))
+	if attempt := m.Headers.Get(skald.HeaderAttempt); attempt != "1" {
+		name += ", attempt " + attempt
+	}
+	if m.Kind == skald.KindReply {
+		name = "the reply to " + name
+		if m.Headers.Get(skald.HeaderOutcome) == skald.OutcomeRefused {
+			name += " (refused)"
+		}
+	}
+	return flying{m, name}
+}
+
+// began is when the virtual clock starts: later than what the stores' own clock says, so that
+// what they make due at once is due.
+var began = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// first is the moment before the saga starts.
+func (w *world) first() *moment {
+	m := &moment{
+		databases: make([]*Backup, len(w.nodes)), delivered: make([][]flying, len(w.nodes)),
+		landed: make([]int, len(w.nodes)), held: make([][]inbox.Held, len(w.nodes)), prints: make([]string, len(w.nodes)), now: began,
+	}
+	for _, n := range w.nodes {
+		n.at = n.store.Snapshot()
+		m.databases[n.index] = n.at
+	}
+	return m
+}
+
+// enter puts the databases to the moment.
+func (w *world) enter(m *moment) {
+	for _, n := range w.nodes {
+		if n.at != m.databases[n.index] {
+			n.at = m.databases[n.index]
+			n.store.Restore(n.at)
+		}
+	}
+	w.called = nil
+}
+
+// leave is the moment after an action.
+func (w *world) leave(m *moment, a action) (*moment, error) {
+	n, next := a.node, *m
+	next.now, next.late = a.now, m.late || a.late
+	next.publish(n)
+	n.at = n.store.Snapshot()
+	next.databases, next.landed = slices.Clone(m.databases), slices.Clone(m.landed)
+	next.held = slices.Clone(m.held)
+	next.databases[n.index] = n.at
+	rows := n.store.List(effectsTable)
+	for _, key := range slices.Sorted(maps.Keys(rows))[min(m.landed[n.index], len(rows)):] {
+		next.effects = append(slices.Clip(next.effects), decodeEffect(rows[key]))
+	}
+	next.landed[n.index] = len(rows)
+	var err error
+	if next.held[n.index], err = n.store.ListHeld(w.ctx, "", 0, 1000); err != nil {
+		return nil, err
+	}
+	next.prints = slices.Clone(m.prints)
+	next.prints[n.index] = w.printNode(&next, n.index)
+	if n == w.home {
+		next.saga, err = n.store.ReadSaga(w.ctx, w.description.Name, exploredKey)
+	}
+	return &next, err
+}
+
+// publish moves what the batch has put into the outbox to what is under way, as the relay does.
+func (m *moment) publish(n *node) {
+	for _, message := range n.store.Outbox() {
+		f := fly(message)
+		i := slices.IndexFunc(m.flight, func(l lineup) bool {
+			return l.channel == message.Channel && l.messages[0].message.OrderKey() == message.OrderKey()
+		})
+		if i >= 0 {
+			m.flight = slices.Clone(m.flight)
+			m.flight[i].messages = append(slices.Clip(m.flight[i].messages), f)
+			continue
+		}
+		m.flight = append(slices.Clip(m.flight), lineup{message.Channel, message.Channel + " " + f.name, []flying{f}})
+		slices.SortFunc(m.flight, func(a, b lineup) int { return cmp.Compare(a.name, b.name) })
+	}
+	n.store.forgetOutbox()
+}
+
+// forgetOutbox removes what was published.
+func (s *Store) forgetOutbox() {
+	s.db.mu.Lock()
+	defer s.db.mu.Unlock()
+	s.db.tables.outbox = table[uint64, outboxRow]{}
+}
+
+// take moves messages from what is under way to what the service was given.
+func (m *moment) take(n *node, messages []flying) {
+	had := slices.Clone(m.delivered[n.index])
+	for _, f := range messages {
+		if !slices.ContainsFunc(had, func(h flying) bool { return h.message.ID == f.message.ID }) {
+			had = append(had, f)
+		}
+	}
+	slices.SortStableFunc(had, func(a, b flying) int { return cmp.Compare(a.name, b.name) })
+	m.delivered = slices.Clone(m.delivered)
+	m.delivered[n.index] = had
+	taken := slices.Clone(messages)
+	var rest []lineup
+	for _, l := range m.flight {
+		var left []flying
+		for _, f := range l.messages {
+			i := slices.IndexFunc(taken, func(t flying) bool { return t.message.ID == f.message.ID })
+			if i >= 0 {
+				taken = slices.Delete(taken, i, i+1) // a duplicate stays
+				continue
+			}
+			left = append(left, f)
+		}
+		if len(left) > 0 {
+			rest = append(rest, lineup{l.channel, l.channel + " " + left[0].name, left})
+		}
+	}
+	slices.SortFunc(rest, func(a, b lineup) int { return cmp.Compare(a.name, b.name) })
+	m.flight = rest
+}
+
+type print [sha256.Size]byte
+
+// fingerprint is the same for two moments from which the same can follow. Ids and times are left
+// out: whatever has a deadline may reach it at any moment.
+func (w *world) fingerprint(m *moment) print {
+	b := make([]byte, 0, 4<<10)
+	line := func(parts ...string) {
+		for _, part := range parts {
+			b = append(append(b, part...), 0)
+		}
+		b = append(b, '\n')
+	}
+	for _, l := range m.flight {
+		line("flight", l.channel)
+		for _, f := range l.messages {
+			line(f.name)
+		}
+	}
+	for i := range w.nodes {
+		line("node", m.prints[i])
+		for _, f := range m.delivered[i] {
+			line(f.name)
+		}
+	}
+	if r := m.saga; r != nil {
+		line("saga", string(r.Status), r.Step, r.Reason, strconv.FormatBool(r.DueAt.IsZero()), string(r.State), string(r.Progress))
+	}
+	for _, e := range m.effects {
+		line(e.action, e.step)
+	}
+	line("late", strconv.FormatBool(m.late))
+	return sha256.Sum256(b)
+}
+
+// printNode tells all that matters of a service's database.
+func (w *world) printNode(m *moment, i int) string {
+	tables := &m.databases[i].tables
+	var lines []string
+	for key, row := range tables.barriers.rows {
+		lines = append(lines, fmt.Sprintf("barrier %q %d %s %t", key.Step, key.Attempt, row.barrier.State, row.barrier.Command.IsZero()))
+	}
+	handled := 0
+	for key := range tables.handled.rows {
+		if key.group == w.nodes[i].name {
+			handled++
+		}
+	}
+	for key, value := range tables.business.rows {
+		if key.table != effectsTable {
+			lines = append(lines, fmt.Sprintf("row %q %q %q", key.table, key.key, value))
+		}
+	}
+	slices.Sort(lines)
+	lines = append(lines, "handled "+strconv.Itoa(handled))
+	for _, h := range m.held[i] {
+		lines = append(lines, fmt.Sprintf("held %s %s %d", fly(h.Message).name, h.State, h.Attempts))
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,219 @@
+package skaldtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/outbox"
+	"github.com/skald-go/skald/saga"
+)
+
+// world is a saga's service and its participants, each with its twin of a database and the
+// shipped inbox. It can be put into any moment of an exploration.
+type world struct {
+	ctx         context.Context
+	config      exploreConfig
+	description *saga.Description
+	home        *node
+	nodes       []*node // home first
+	engine      *saga.Engine
+	start       func(ctx context.Context, tx skald.Tx) error
+
+	// What the handlers are to do, and which of them were called, in the batch under way.
+	choice choice
+	called []call
+
+	batches int
+}
+
+// node is one service: the saga's own, or a participant that reads one channel.
+type node struct {
+	index    int
+	name     string
+	store    *Store
+	consumer *inbox.Consumer
+	stepper  *inbox.Stepper
+	at       *Backup // what the store holds; nil when it has changed since
+}
+
+// The services that the exploration makes up.
+const (
+	homeName    = "explored"
+	homeReplies = homeName + ".replies"
+)
+
+// effectsTable keeps what was done, in the transaction that did it.
+const effectsTable = "skaldtest.effects"
+
+// choice is what the call of one action is to end with; every other lands.
+type choice struct {
+	call    call
+	outcome string
+}
+
+// call is the call of a handler, or of a local action.
+type call struct {
+	step, action string
+	local        bool
+}
+
+// The outcomes of a call, beside a refusal by its code.
+const (
+	lands   = "lands"
+	fails   = "fails"
+	refuses = "refuses: "
+)
+
+// errExplored is the error of a handler that fails once, to be tried again.
+var errExplored = errors.New("skaldtest: the exploration makes this attempt fail")
+
+// SagaEngine implements [saga.Host].
+func (w *world) SagaEngine() *saga.Engine { return w.engine }
+
+// build makes the services that the description names.
+func (w *world) build() error {
+	logger := slog.New(slog.DiscardHandler)
+	if err := w.addNode(homeName, logger); err != nil {
+		return err
+	}
+	w.home = w.nodes[0]
+	box, err := outbox.New(w.home.store, homeName)
+	if err != nil {
+		return err
+	}
+	w.engine = saga.NewEngine(saga.EngineConfig{
+		Store: w.home.store, Outbox: box, ReplyChannel: homeReplies, TxType: w.home.store.TxType(), Logger: logger,
+	})
+	handle := w.reply
+	if w.config.wrapReply != nil {
+		handle = w.config.wrapReply(w.home.store, w.reply)
+	}
+	if err := w.home.consumer.Register(inbox.Registration{Channel: homeReplies, Handle: handle, Prepare: w.engine.Prepare}); err != nil {
+		return err
+	}
+	if err := w.participants(logger); err != nil {
+		return err
+	}
+	for _, n := range w.nodes {
+		if n.stepper, err = n.consumer.Stepper(w.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// participants registers a handler for every command of the definition, at a service for
+// each channel.
+func (w *world) participants(logger *slog.Logger) error {
+	registered := map[string]bool{}
+	for i := range w.description.Steps {
+		step := &w.description.Steps[i]
+		for _, a := range []*saga.DescribedAction{&step.Do, step.Undo} {
+			if a == nil || a.Local || registered[a.Channel+" "+a.Command+" "+strconv.Itoa(a.Version)] {
+				continue
+			}
+			registered[a.Channel+" "+a.Command+" "+strconv.Itoa(a.Version)] = true
+			if w.node(a.Channel) == nil {
+				if err := w.addNode(a.Channel, logger); err != nil {
+					return err
+				}
+			}
+			err := w.node(a.Channel).consumer.Register(inbox.Registration{
+				Channel: a.Channel, Type: a.Command, Version: a.Version,
+				Declared: func(code string) bool { return slices.Contains(a.Refusals, code) },
+				Handle: func(_ context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+					return a.Reply, w.participate(tx, m)
+				},
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) addNode(name string, logger *slog.Logger) error {
+	n := &node{index: len(w.nodes), name: name, store: NewStore()}
+	var store inbox.Store = n.store
+	if w.config.wrapStore != nil {
+		store = w.config.wrapStore(n.store)
+	}
+	var err error
+	n.consumer, err = inbox.New(name, store, n.store, NewBroker(BrokerConfig{Partitions: 1}), inbox.Config{
+		Logger: logger, LeaseTTL: 100 * 365 * 24 * time.Hour, MaxAttempts: exploredFailures + 1, Retention: 200 * 365 * 24 * time.Hour,
+	})
+	w.nodes = append(w.nodes, n)
+	return err
+}
+
+func (w *world) node(name string) *node {
+	for _, n := range w.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+func (w *world) close() {
+	for _, n := range w.nodes {
+		if n.stepper != nil {
+			n.stepper.Close()
+		}
+	}
+}
+
+// reply hands a reply to the engine, as a service does.
+func (w *world) reply(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+	err := w.engine.Handle(ctx, tx, m)
+	if errors.Is(err, saga.ErrUnknownReply) {
+		err = fmt.Errorf("%w: %w", inbox.ErrUnhandleable, err)
+	}
+	return nil, err
+}
+
+// participate is every participant's handler.
+func (w *world) participate(tx skald.Tx, m *skald.Message) error {
+	c := call{step: m.Headers.Get(skald.HeaderStep), action: m.Headers.Get(skald.HeaderAction)}
+	return w.decide(tx.(*Tx), c, effect{call: c, channel: m.Channel, key: m.OrderKey(), message: m.ID}, nil)
+}
+
+// local stands around every local action.
+func (w *world) local(_ context.Context, tx skald.Tx, l saga.LocalCall) error {
+	c := call{step: l.Step, action: skald.ActionDo, local: true}
+	if l.Undo {
+		c.action = skald.ActionUndo
+	}
+	return w.decide(tx.(*Tx), c, effect{call: c}, l.Run)
+}
+
+// decide ends a call as chosen, and records its effect if it lands.
+func (w *world) decide(tx *Tx, c call, e effect, run func() error) error {
+	w.called = append(w.called, c)
+	outcome := lands
+	if w.choice.call == c {
+		outcome = w.choice.outcome
+	}
+	switch outcome {
+	case lands:
+		if run != nil {
+			if err := run(); err != nil {
+				return err
+			}
+		}
+		tx.Put(effectsTable, fmt.Sprintf("%06d", len(tx.List(effectsTable))), e.encode())
+		return nil
+	case fails:
+		return errExplored
+	default:
+		return skald.Refuse(outcome[len(refuses):], "chosen by the exploration")
+	}
+}

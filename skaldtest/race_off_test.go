@@ -1,0 +1,5 @@
+//go:build !race
+
+package skaldtest
+
+const raceDetector = false
