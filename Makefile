@@ -8,7 +8,7 @@ BIN := .cache/bin
 LINT := $(BIN)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help check test demo bench microbench fuzz format lint modules tidy vuln \
+.PHONY: help check test demo bench microbench fuzz model format lint modules tidy vuln \
 	check-modules check-tidy check-docs check-format check-std check-build check-race
 
 help: ## list the commands
@@ -31,6 +31,9 @@ microbench: ## the benchmarks of single statements and calls (BENCH=regexp choos
 
 fuzz: ## each fuzz test for a short while (FUZZTIME=10s)
 	@scripts/fuzz
+
+model: ## the Promela model and its broken twins (needs spin and a C compiler)
+	@docs/model/run
 
 format: $(LINT) ## rewrite the code in gofumpt's and gci's form
 	$(LINT) fmt
@@ -55,6 +58,7 @@ check-tidy:
 
 check-docs:
 	scripts/docs
+	GOWORK=off go run ./scripts/faults -check
 
 check-format: $(LINT)
 	$(LINT) fmt --diff
