@@ -44,6 +44,7 @@ type Broker struct {
 	mu          sync.Mutex // held for moments, never while waiting
 	incarnation string
 	log         []entry // everything stored, in order
+	stamps      int     // drawn so far; never again, whatever is lost
 	shards      map[shardKey]*shard
 	stored      chan struct{} // closed and replaced when something is stored
 	connection  chan struct{} // closed when every connection is cut
@@ -57,6 +58,9 @@ type entry struct {
 	id   skald.ID
 	body []byte
 	at   time.Time
+	// stamp tells the entry from another one that takes its place after a loss, with the same
+	// message: a relay sends it again, and sequence and id may coincide.
+	stamp int
 }
 
 type shardKey struct {
@@ -140,7 +144,8 @@ func (b *Broker) shard(key shardKey) *shard {
 func (b *Broker) publish(channel, orderKey string, id skald.ID, body []byte) {
 	key := shardKey{channel, skald.Partition(orderKey, b.config.Partitions)}
 	for range b.faults.copies + 1 {
-		b.store(entry{key: key, id: id, body: body, at: time.Now()})
+		b.stamps++
+		b.store(entry{key: key, id: id, body: body, at: time.Now(), stamp: b.stamps})
 	}
 	close(b.stored)
 	b.stored = make(chan struct{})

@@ -191,3 +191,23 @@ func TestARestoredBrokerIsNoticed(t *testing.T) {
 		t.Errorf("from a position in the backup it received %d messages, not the 4 behind it", len(got))
 	}
 }
+
+// A relay publishes X twice, a crash loses both, and another sender's Y takes the first place
+// before X comes again: place and id of the second X are those that were read before.
+func TestAPositionIsNotTakenForAnotherMessageInItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, list := skaldtest.NewBroker(skaldtest.BrokerConfig{SyncInterval: time.Hour}), messages(2)
+		x, y := list[:1], list[1:]
+		publish(t, b, x)
+		publish(t, b, x)
+		got := receive(t, reader(t, b, inbox.Position{}))
+		read := got[len(got)-1].Position
+		b.Crash()
+		publish(t, b, y)
+		publish(t, b, x)
+		got = receive(t, reader(t, b, read))
+		if len(got) == 0 || got[0].Message.ID != y[0].ID {
+			t.Errorf("behind the lost position the reader receives %d messages, and not the one that took its place", len(got))
+		}
+	})
+}

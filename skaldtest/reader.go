@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/skald-go/skald/inbox"
@@ -39,10 +40,18 @@ func (b *Broker) OpenReader(ctx context.Context, p inbox.Partition, from inbox.P
 // has reports whether the stream is the one in which the position was taken.
 func (b *Broker) has(s *shard, p inbox.Position) bool {
 	n := int(p.Sequence)
-	if p.Incarnation != b.incarnation || n > len(s.log) {
+	incarnation, _, _ := strings.Cut(p.Incarnation, "@")
+	if incarnation != b.incarnation || n > len(s.log) {
 		return false
 	}
-	return n <= s.trimmed || b.log[s.log[n-1]].id == p.Last
+	return n <= s.trimmed || p == b.position(s.log[n-1], n)
+}
+
+// position is the place of a stored entry. Sequence and id do not identify it for ever: its
+// stamp does.
+func (b *Broker) position(index, sequence int) inbox.Position {
+	e := &b.log[index]
+	return inbox.Position{Incarnation: fmt.Sprintf("%s@%d", b.incarnation, e.stamp), Sequence: uint64(sequence), Last: e.id}
 }
 
 type reader struct {
@@ -96,7 +105,7 @@ func (r *reader) waiting() ([]inbox.Delivery, <-chan struct{}, error) {
 
 func (b *Broker) delivery(index, sequence int) inbox.Delivery {
 	e := b.log[index]
-	d := inbox.Delivery{Position: inbox.Position{Incarnation: b.incarnation, Sequence: uint64(sequence), Last: e.id}}
+	d := inbox.Delivery{Position: b.position(index, sequence)}
 	if d.Fault = d.Message.UnmarshalBinary(e.body); d.Fault != nil {
 		d.Message.Channel, d.Raw = e.key.channel, slices.Clone(e.body)
 	}
