@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Command is the contract of a request to one participant: C is what is asked, R what is
@@ -101,8 +102,12 @@ func Reply(command *Message, content any, refusal *Refusal) (Message, error) {
 }
 
 // Decode reads a message's payload into content. Unknown fields are ignored and absent
-// ones keep their zero value. Its errors wrap [ErrMalformed].
+// ones keep their zero value. Its errors wrap [ErrMalformed]; text that is not UTF-8 is one,
+// because encoding/json would put other characters in its place.
 func Decode(m *Message, content any) error {
+	if !utf8.Valid(m.Payload) {
+		return fmt.Errorf("%w: payload of %s %q (%s): not UTF-8", ErrMalformed, m.Kind, m.Type, m.ID)
+	}
 	if err := json.Unmarshal(m.Payload, content); err != nil {
 		return fmt.Errorf("%w: payload of %s %q (%s): %w", ErrMalformed, m.Kind, m.Type, m.ID, err)
 	}

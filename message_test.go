@@ -166,3 +166,17 @@ func TestARefusalKeepsAndDetailsWithoutChangingItsOriginal(t *testing.T) {
 		t.Errorf("AsRefusal: %+v, %t", found, ok)
 	}
 }
+
+func TestAPayloadThatCannotBeReadIsMalformed(t *testing.T) {
+	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
+	for name, payload := range map[string]string{"empty": "", "cut": `{"id":"4`, "not UTF-8": "{\"id\":\"\xff\"}", "another type": `{"id":4}`, "nested without end": `{"id":` + deep + `}`} {
+		m := valid()
+		m.Payload = []byte(payload)
+		var content struct {
+			ID string `json:"id"`
+		}
+		if err := skald.Decode(&m, &content); !errors.Is(err, skald.ErrMalformed) {
+			t.Errorf("%s: %v, want ErrMalformed", name, err)
+		}
+	}
+}
