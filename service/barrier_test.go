@@ -89,6 +89,10 @@ func TestARefusalAfterThePivotParksTheSagaAndUndoesNothing(t *testing.T) {
 		s.resume("a")
 		s.pass(time.Second)
 		s.approved("a")
+		entries, err := s.running["order"].service.History(s.t.Context(), s.outcome("a").ID)
+		if err != nil || !slices.ContainsFunc(entries, func(e saga.Entry) bool { return e.What == saga.HistoryResumed && e.Detail == "mended" }) {
+			t.Errorf("history %+v, %v; want the operator's word in it", entries, err)
+		}
 	})
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/skald-go/skald/inbox"
-	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/skaldtest"
 )
 
@@ -67,36 +66,5 @@ func TestWhatFollowsADiscardedMessageGoesOn(t *testing.T) {
 		s.pass(10 * time.Second)
 		s.expect("kitchen", "seen", "a", "0 2 3 ")
 		s.nothingHeld()
-	})
-}
-
-func TestAParkedSagaIsResumedByAnOperator(t *testing.T) {
-	inShop(t, nil, func(s *shop) {
-		refuse := true
-		s.on(confirmTicket.Name, func(context.Context, *skaldtest.Tx) error {
-			if refuse {
-				return refused("gone")
-			}
-			return nil
-		})
-		s.mustPlace("a", 1, 500)
-		s.pass(time.Second)
-		refuse = false
-		order, id := s.running["order"].service, s.outcome("a").ID
-		if err := order.Resume(s.t.Context(), id, "the ticket is back"); err != nil {
-			t.Fatal(err)
-		}
-		s.pass(time.Second)
-		s.approved("a")
-		entries, err := order.History(s.t.Context(), id)
-		resumed := 0
-		for _, e := range entries {
-			if e.What == saga.HistoryResumed && e.Detail == "the ticket is back" {
-				resumed++
-			}
-		}
-		if err != nil || resumed != 1 {
-			t.Errorf("history %+v, %v; want the operator's word in it once", entries, err)
-		}
 	})
 }
