@@ -439,6 +439,8 @@ func TestABrokerThatWasWipedGetsEverythingAgain(t *testing.T) {
 // Faults: 25, 30.
 func TestWhatIsPublishedAgainLaterIsHandledOnce(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
+		runs := 0 // of a handler that no barrier protects, whatever became of them
+		s.on(confirmTicket.Name, func(context.Context, *skaldtest.Tx) error { runs++; return nil })
 		for i := range 10 {
 			s.mustPlace(fmt.Sprint("o", i), 1, 500+i%2*5000)
 		}
@@ -453,6 +455,9 @@ func TestWhatIsPublishedAgainLaterIsHandledOnce(t *testing.T) {
 			}
 		}
 		s.nothingHeld()
+		if runs != 5 {
+			t.Errorf("the handler ran %d times for 5 messages", runs)
+		}
 	})
 }
 
