@@ -102,13 +102,18 @@ func Reply(command *Message, content any, refusal *Refusal) (Message, error) {
 }
 
 // Decode reads a message's payload into content. Unknown fields are ignored and absent
-// ones keep their zero value. Its errors wrap [ErrMalformed]; text that is not UTF-8 is one,
-// because encoding/json would put other characters in its place.
+// ones keep their zero value. Its errors wrap [ErrMalformed], also for what encoding/json lets
+// pass: text that is not UTF-8, for which it puts other characters, an object that names a key
+// twice, and what is nested deeper than [MaxNesting].
 func Decode(m *Message, content any) error {
 	if !utf8.Valid(m.Payload) {
 		return fmt.Errorf("%w: payload of %s %q (%s): not UTF-8", ErrMalformed, m.Kind, m.Type, m.ID)
 	}
-	if err := json.Unmarshal(m.Payload, content); err != nil {
+	err := json.Unmarshal(m.Payload, content)
+	if err == nil {
+		err = checkJSON(m.Payload)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: payload of %s %q (%s): %w", ErrMalformed, m.Kind, m.Type, m.ID, err)
 	}
 	return nil

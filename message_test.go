@@ -167,6 +167,7 @@ func TestARefusalKeepsAndDetailsWithoutChangingItsOriginal(t *testing.T) {
 	}
 }
 
+// Faults: 83.
 func TestAPayloadThatCannotBeReadIsMalformed(t *testing.T) {
 	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
 	for name, payload := range map[string]string{"empty": "", "cut": `{"id":"4`, "not UTF-8": "{\"id\":\"\xff\"}", "another type": `{"id":4}`, "nested without end": `{"id":` + deep + `}`} {
