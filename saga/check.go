@@ -87,6 +87,9 @@ func (c *compiler[S]) compensatable(s *Compensatable[S]) {
 	last.Undo, last.UndoLocal = true, undo.local()
 	c.script.undo[s.Name] = c.erase(s.Name+" (undo)", undo)
 	c.checkUndo(s.Name, do, undo)
+	if s.Deadline > 0 && !do.local() && undo.local() {
+		c.fault("step %q: Do is a call with a deadline and Undo is local: when the deadline passes, nothing tells whether Do has landed, and a local Undo cannot keep it from landing later; make Undo a call to channel %q", s.Name, do.channel)
+	}
 }
 
 // checkUndo holds an undo to what makes it safe: it goes where the barrier is, and it is
@@ -174,6 +177,9 @@ func (c *compiler[S]) add(name string, do Action[S], s machine.Step) *action[S] 
 func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 	if a.contract != nil {
 		c.fault("step %q: %w", name, a.contract)
+	}
+	if a.run == nil && a.request == nil {
+		c.fault("step %q: an action that does nothing: make it with Local or Call", name)
 	}
 	e := &erased{channel: a.channel, command: a.command, version: a.version, txType: a.txType, declared: a.declared, refusals: a.refusals, sample: a.sample}
 	if a.local() {

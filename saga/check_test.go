@@ -66,6 +66,9 @@ func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
 		"undo from the reply":  {func(d *Definition[state]) { d.Compensatable[1].Undo = Call(reject, state.ticket) }, "built from Do's reply"},
 		"undo elsewhere":       {func(d *Definition[state]) { d.Compensatable[1].Undo = Call(charge, byOrder) }, "both must go to one"},
 		"undo of a local step": {func(d *Definition[state]) { d.Compensatable[0].Undo = Call(reject, byOrder) }, "make it two steps"},
+		"local undo in the dark": {func(d *Definition[state]) {
+			d.Compensatable[1].Undo, d.Compensatable[1].Deadline = Local(local), time.Second
+		}, "make Undo a call"},
 		"undo with an answer": {func(d *Definition[state]) {
 			d.Compensatable[1].Undo = Call(reject, byOrder).Then((*state).created)
 		}, "records its reply"},
@@ -75,6 +78,18 @@ func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
 		"refused after pivot": {func(d *Definition[state]) {
 			d.Retriable[0].Do = Call(create, state.ticket).Refused(func(*state, skald.Refusal) {})
 		}, "Refused after the pivot"},
+		"a nil function": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Local[state, skald.Tx](nil)
+		}, "the function is nil"},
+		"nothing to ask with": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Call[state](create, nil)
+		}, "the function is nil"},
+		"nothing to record with": {func(d *Definition[state]) {
+			d.Pivot.Do = Call(create, state.ticket).Then(nil)
+		}, "given to Then is nil"},
+		"an empty action": {func(d *Definition[state]) {
+			d.Retriable[0].Do = CallAction[state, ticket]{}
+		}, "make it with Local or Call"},
 		"a faulty contract": {func(d *Definition[state]) {
 			d.Retriable[0].Do = Call(skald.Command[ticket, ticket]{Name: "X"}, state.ticket)
 		}, "channel"},

@@ -2,6 +2,8 @@ package saga
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"reflect"
 	"time"
 
@@ -88,8 +90,12 @@ func (l LocalAction[S]) action() *action[S] { return &l.a }
 // refuses the step and keeps what run wrote before: decide first, then write. Any other error
 // is retried.
 func Local[S, T any](run func(ctx context.Context, tx T, state *S) error) LocalAction[S] {
+	var contract error
+	if run == nil {
+		contract = errors.New("local: the function is nil: give the one that runs")
+	}
 	return LocalAction[S]{action[S]{
-		txType: reflect.TypeFor[T](),
+		txType: reflect.TypeFor[T](), contract: contract,
 		run: func(ctx context.Context, tx skald.Tx, state *S) error {
 			return run(ctx, any(tx).(T), state)
 		},
@@ -103,9 +109,13 @@ func (c CallAction[S, R]) action() *action[S] { return &c.a }
 
 // Call is a step at a participant: a command built from the state, answered by a reply.
 func Call[S, C, R any](command skald.Command[C, R], request func(state S) C) CallAction[S, R] {
+	contract := command.Validate()
+	if request == nil {
+		contract = errors.Join(contract, fmt.Errorf("call %q: the function is nil: give the one that builds the command", command.Name))
+	}
 	return CallAction[S, R]{action[S]{
 		command: command.Name, version: max(command.Version, 1), channel: command.Channel,
-		contract: command.Validate(), declared: command.Refuses, refusals: command.Refusals,
+		contract: contract, declared: command.Refuses, refusals: command.Refusals,
 		sample:  func() any { return filled[R]() },
 		request: func(state S) (skald.Message, error) { return command.Message(request(state)) },
 	}}
@@ -114,6 +124,10 @@ func Call[S, C, R any](command skald.Command[C, R], request func(state S) C) Cal
 // Then records the reply of a successful call in the state. It must not fail, and must
 // depend on nothing but its arguments.
 func (c CallAction[S, R]) Then(record func(state *S, reply R)) CallAction[S, R] {
+	if record == nil {
+		c.a.contract = errors.Join(c.a.contract, fmt.Errorf("call %q: the function given to Then is nil: give one, or leave Then out", c.a.command))
+		return c
+	}
 	c.a.reply = func(state *S, m *skald.Message) error {
 		var reply R
 		if err := skald.Decode(m, &reply); err != nil {
