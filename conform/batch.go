@@ -66,6 +66,14 @@ var batchCases = []storeCase{
 		s.must(b.Commit(ctx), "commit")
 		w.check(s, true)
 	}},
+	{"a flush of nothing changes nothing", func(s store) {
+		b, ctx, w := s.begin(), s.Context(), newWrites()
+		s.must(b.Flush(ctx), "flush before the first statement")
+		s.must(w.write(ctx, s.Store, b.Tx()), "write")
+		s.must(b.Flush(ctx), "flush")
+		s.must(b.Commit(ctx), "commit")
+		w.check(s, true)
+	}},
 	{"savepoints follow one another", func(s store) {
 		b, ctx := s.begin(), s.Context()
 		var want []skald.Message

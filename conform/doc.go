@@ -39,6 +39,10 @@ type StoreUnderTest struct {
 	// Begin opens a user's own transaction, of the kind that the outbox takes, with the
 	// functions that end it. Required.
 	Begin func(ctx context.Context) (tx skald.Tx, commit, rollback func() error, err error)
+	// Coarse says that the store empties its outbox in parts, and knows of what is settled no more
+	// than which transactions, or readings of the table, are settled as a whole: the cases ask for no
+	// exact numbers then.
+	Coarse bool
 	// Reopen closes the store and opens one on the same data. Without it the cases that
 	// need it are left out.
 	Reopen func(t *testing.T) StoreUnderTest

@@ -148,14 +148,14 @@ var settledCases = []storeCase{
 		for {
 			n, err := s.Store.CleanOutbox(s.Context(), now().Add(time.Hour), 4)
 			s.must(err, "clean up")
-			if n > 4 {
+			if n > 4 && !s.Coarse {
 				s.broken("%d rows were removed at once with a limit of 4", n)
 			}
 			if total += n; n == 0 {
 				break
 			}
 		}
-		if total != 10 {
+		if total != 10 && !s.Coarse {
 			s.broken("%d rows of 10 were removed", total)
 		}
 		s.outboxHas(nil)
@@ -221,18 +221,30 @@ func (s store) checkpointIs(want relay.Checkpoint) {
 
 func (s store) lagIs(want int64) {
 	s.Helper()
+	got := s.lag()
+	if s.Coarse {
+		s.eventually("a lag of what is unsettled", func() bool {
+			got = s.lag()
+			return want > 0 || got == relay.Lag{}
+		})
+	}
+	if got.Messages < want || !s.Coarse && got.Messages > want || (got.Age != 0) != (got.Messages > 0) {
+		s.broken("the lag is %d messages and %s, and %d messages are unsettled", got.Messages, got.Age, want)
+	}
+}
+
+func (s store) lag() relay.Lag {
+	s.Helper()
 	lag, err := s.Store.OutboxLag(s.Context())
 	s.must(err, "measure the lag")
-	if lag.Messages != want || (lag.Age != 0) != (want > 0) {
-		s.broken("the lag is %d messages and %s, and %d messages are unsettled", lag.Messages, lag.Age, want)
-	}
+	return lag
 }
 
 func (s store) cleans(before time.Time, limit, want int) {
 	s.Helper()
 	n, err := s.Store.CleanOutbox(s.Context(), before, limit)
 	s.must(err, "clean up")
-	if n != want {
+	if n > want || !s.Coarse && n != want {
 		s.broken("%d rows were removed, and %d are settled and old enough", n, want)
 	}
 }

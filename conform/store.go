@@ -163,6 +163,9 @@ func (s store) outboxHas(want []skald.Message) {
 	for _, r := range s.outbox(relay.Position{}) {
 		got = append(got, r.Message.ID)
 	}
+	if s.Coarse && len(got) > len(want) {
+		got = got[len(got)-len(want):] // what is settled may still be there, in front
+	}
 	if !slices.Equal(got, ids(want)) {
 		s.broken("the outbox holds %d messages %v, not the %d messages %v", len(got), got, len(want), ids(want))
 	}

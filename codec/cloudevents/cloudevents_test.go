@@ -207,6 +207,34 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzHeaders sends a message with any headers, given as lines "name: value". Those that a
+// message may have must come back as they were.
+func FuzzHeaders(f *testing.F) {
+	f.Add("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nskaldstep: größe \"7\" 100%25 \\ end\nx: ")
+	f.Fuzz(func(t *testing.T, lines string) {
+		m := full()
+		m.Headers = nil
+		for line := range strings.SplitSeq(lines, "\n") {
+			name, value, _ := strings.Cut(line, ": ")
+			m.Headers = append(m.Headers, skald.Header{Name: name, Value: value})
+		}
+		if m.Validate() != nil {
+			return
+		}
+		w, err := cloudevents.Codec{}.Encode(&m)
+		if err != nil {
+			t.Fatalf("%q are valid and not encoded: %v", m.Headers, err)
+		}
+		back, err := cloudevents.Codec{}.Decode(w)
+		if err != nil {
+			t.Fatalf("%q are valid and not decoded: %v", m.Headers, err)
+		}
+		if !reflect.DeepEqual(back, m) {
+			t.Fatalf("%q came back as %q", m.Headers, back.Headers)
+		}
+	})
+}
+
 func BenchmarkEncode(b *testing.B) {
 	m := full()
 	b.ReportAllocs()
