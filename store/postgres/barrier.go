@@ -1,0 +1,108 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/inbox"
+)
+
+const (
+	findBarriers = `SELECT k.n, b.state, b.command
+FROM unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY AS k (saga, step, attempt, n)
+JOIN skald_barriers AS b ON b.saga = k.saga AND b.step = k.step AND b.attempt = k.attempt`
+	saveBarriers = `INSERT INTO skald_barriers (saga, step, attempt, state, command, saved_at, untimed)
+SELECT saga, step, attempt, state, command, $1, untimed
+FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[], $7::boolean[]) AS u (saga, step, attempt, state, command, untimed)
+ON CONFLICT (saga, step, attempt) DO UPDATE SET
+state = excluded.state, command = excluded.command, saved_at = excluded.saved_at, untimed = excluded.untimed`
+)
+
+// everyBarrier is to barriers what everyKey is to the outbox's keys.
+const everyBarrier int64 = 0x736b616c64_626172
+
+// barrierLocks keeps the numbers of barriers' locks apart from those of keys.
+const barrierLocks = 0x5bd1e995_9e3779b9
+
+// barrierArrays are the keys as parameters.
+func barrierArrays(n int, key func(i int) *inbox.BarrierKey) (sagas [][16]byte, steps []string, attempts []int64) {
+	sagas, steps, attempts = make([][16]byte, n), make([]string, n), make([]int64, n)
+	for i := range n {
+		k := key(i)
+		sagas[i], steps[i], attempts[i] = k.Saga, storable(k.Step), int64(k.Attempt)
+	}
+	return sagas, steps, attempts
+}
+
+// LockBarriers implements [inbox.BarrierStore]. The lock comes first, in a statement of its own:
+// the second one sees what was committed before the lock was had.
+func (s *Store) LockBarriers(ctx context.Context, tx skald.Tx, keys []inbox.BarrierKey) ([]inbox.Barrier, error) {
+	doing := fmt.Sprintf("lock %d barriers", len(keys))
+	x, err := s.session(tx)
+	if err != nil || len(keys) == 0 {
+		return nil, failure(doing, err)
+	}
+	if err := x.lock(ctx, doing, everyBarrier, barrierNumbers(keys)); err != nil {
+		return nil, err
+	}
+	var found []inbox.Barrier
+	sagas, steps, attempts := barrierArrays(len(keys), func(i int) *inbox.BarrierKey { return &keys[i] })
+	err = x.query(ctx, doing, findBarriers, []any{sagas, steps, attempts}, func(r row) error {
+		var n int
+		var b inbox.Barrier
+		err := r.Scan(&n, (*string)(&b.State), (*idColumn)(&b.Command))
+		if err == nil {
+			b.BarrierKey = keys[n-1]
+			found = append(found, b)
+		}
+		return err
+	})
+	return found, err
+}
+
+// barrierNumbers are the numbers of the keys' locks.
+func barrierNumbers(keys []inbox.BarrierKey) []int64 {
+	locks := make([]int64, len(keys))
+	for i := range keys {
+		k := &keys[i]
+		attempt := binary.BigEndian.AppendUint64(nil, uint64(k.Attempt))
+		locks[i] = keyLock(string(append(attempt, k.Saga[:]...)), storable(k.Step)) ^ barrierLocks
+	}
+	return locks
+}
+
+// SaveBarriers implements [inbox.BarrierStore].
+func (s *Store) SaveBarriers(ctx context.Context, tx skald.Tx, now time.Time, barriers []inbox.Barrier) error {
+	doing := fmt.Sprintf("save %d barriers", len(barriers))
+	x, err := s.session(tx)
+	if err != nil || len(barriers) == 0 {
+		return failure(doing, err)
+	}
+	sagas, steps, attempts := barrierArrays(len(barriers), func(i int) *inbox.BarrierKey { return &barriers[i].BarrierKey })
+	states, commands, early := make([]string, len(barriers)), make([][16]byte, len(barriers)), make([]bool, len(barriers))
+	for i := range barriers {
+		b := &barriers[i]
+		states[i], commands[i], early[i] = string(b.State), b.Command, untimed(b.Saga, now)
+	}
+	return x.exec(ctx, doing, saveBarriers, now, sagas, steps, attempts, states, commands, early)
+}
+
+// lock holds advisory locks until the transaction ends. They are taken in the order of their
+// numbers, so that two such calls do not wait for each other. Whoever wants very many takes them
+// all, by the one lock that others share.
+func (x session) lock(ctx context.Context, doing string, all int64, locks []int64) error {
+	slices.Sort(locks)
+	locks = slices.Compact(locks)
+	switch {
+	case len(locks) == 0:
+		return nil
+	case len(locks) > maxKeyLocks:
+		return x.exec(ctx, doing, lockAllKeys, all)
+	default:
+		return x.exec(ctx, doing, lockKeys, all, locks)
+	}
+}

@@ -1,0 +1,229 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/saga"
+)
+
+const (
+	sagaColumns = "id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision"
+	// live is the condition of the partial index, word for word, so that it is used.
+	live = "status NOT IN ('completed', 'compensated')"
+
+	loadSagas   = "SELECT " + sagaColumns + " FROM skald_sagas WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE"
+	findLive    = "SELECT " + sagaColumns + " FROM skald_sagas WHERE name = $1 AND key = $2 AND " + live
+	findRequest = "SELECT " + sagaColumns + " FROM skald_sagas WHERE name = $1 AND request = $2 AND request <> ''"
+	readSaga    = "SELECT " + sagaColumns + " FROM skald_sagas WHERE name = $1 AND key = $2 ORDER BY id DESC LIMIT 1"
+
+	insertSagas = "INSERT INTO skald_sagas (" + sagaColumns + `)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[],
+$11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[], $16::bigint[])`
+	// What identifies an instance and how it started does not change.
+	updateSagas = `WITH saved AS (UPDATE skald_sagas AS s SET status = u.status, step = u.step, reason = u.reason, state = u.state, progress = u.progress,
+due_at = u.due_at, updated_at = u.updated_at, revision = u.revision
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::timestamptz[], $8::timestamptz[], $9::bigint[])
+AS u (id, status, step, reason, state, progress, due_at, updated_at, revision)
+WHERE s.id = u.id AND s.revision < u.revision RETURNING 1)
+SELECT skald_require((SELECT count(*) FROM saved) = cardinality($1::uuid[]), '` + codeChanged + `',
+'the database has the same or a later revision of one, or none: it was not loaded in this transaction')`
+
+	addHistory = `INSERT INTO skald_history (saga, number, at, step, what, detail)
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])`
+	readHistory = "SELECT saga, number, at, step, what, detail FROM skald_history WHERE saga = $1 ORDER BY number"
+
+	dueSagas = "SELECT id FROM skald_sagas WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
+	nextDue  = "SELECT due_at FROM skald_sagas WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1"
+
+	registerDefinition = "INSERT INTO skald_definitions (name, version, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+	readDefinition     = "SELECT fingerprint FROM skald_definitions WHERE name = $1 AND version = $2"
+
+	listSagas     = "SELECT " + sagaColumns + " FROM skald_sagas WHERE $1 IN ('', status) AND id > $2 ORDER BY id LIMIT $3"
+	listLiveSagas = "SELECT " + sagaColumns + " FROM skald_sagas WHERE status = $1 AND id > $2 AND " + live + " ORDER BY id LIMIT $3"
+)
+
+func scanSaga(r row, into *saga.Record) error {
+	return r.Scan((*idColumn)(&into.ID), &into.Name, &into.Version, &into.Key, &into.Request, (*string)(&into.Status), &into.Step, &into.Reason,
+		&into.State, &into.Progress, &into.Trace.Parent, &into.Trace.State,
+		(*momentColumn)(&into.DueAt), (*momentColumn)(&into.StartedAt), (*momentColumn)(&into.UpdatedAt), &into.Revision)
+}
+
+func sagaRow(r pgx.CollectableRow) (record saga.Record, err error) {
+	return record, scanSaga(r, &record)
+}
+
+// sagas reads sagas in a transaction.
+func (s *Store) sagas(ctx context.Context, tx skald.Tx, doing, query string, args ...any) ([]saga.Record, error) {
+	x, err := s.session(tx)
+	if err != nil {
+		return nil, failure(doing, err)
+	}
+	var found []saga.Record
+	err = x.query(ctx, doing, query, args, func(r row) error {
+		found = append(found, saga.Record{})
+		return scanSaga(r, &found[len(found)-1])
+	})
+	return found, err
+}
+
+// LoadSagas implements [saga.Store]. They are locked in the order of their ids, so that two such
+// calls do not wait for each other.
+func (s *Store) LoadSagas(ctx context.Context, tx skald.Tx, list []skald.ID) ([]saga.Record, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return s.sagas(ctx, tx, fmt.Sprintf("load %d sagas", len(list)), loadSagas, ids(list))
+}
+
+// FindLive implements [saga.Store].
+func (s *Store) FindLive(ctx context.Context, tx skald.Tx, name, key string) (*saga.Record, error) {
+	found, err := s.sagas(ctx, tx, fmt.Sprintf("find the live saga %q of key %q", name, key), findLive, name, key)
+	return first(found), err
+}
+
+// FindRequest implements [saga.Store].
+func (s *Store) FindRequest(ctx context.Context, tx skald.Tx, name, request string) (*saga.Record, error) {
+	found, err := s.sagas(ctx, tx, fmt.Sprintf("find the saga %q of request %q", name, request), findRequest, name, request)
+	return first(found), err
+}
+
+// ReadSaga implements [saga.Store].
+func (s *Store) ReadSaga(ctx context.Context, name, key string) (*saga.Record, error) {
+	found, err := list(ctx, s, sagaRow, readSaga, name, key)
+	return first(found), failure(fmt.Sprintf("read the saga %q of key %q", name, key), err)
+}
+
+func first(found []saga.Record) *saga.Record {
+	if len(found) == 0 {
+		return nil
+	}
+	return &found[0]
+}
+
+// SaveSagas implements [saga.Store].
+func (s *Store) SaveSagas(ctx context.Context, tx skald.Tx, records []saga.Record) error {
+	doing := fmt.Sprintf("save %d sagas", len(records))
+	x, err := s.session(tx)
+	if err != nil {
+		return failure(doing, err)
+	}
+	inserts, updates := byRevision(records)
+	// Updates come first: they may end the saga whose key a new one takes.
+	if len(updates) > 0 {
+		if err := x.exec(ctx, doing, updateSagas, changedArrays(updates)...); err != nil {
+			return err
+		}
+	}
+	if len(inserts) == 0 {
+		return nil
+	}
+	return x.exec(ctx, doing, insertSagas, sagaArrays(inserts)...)
+}
+
+// byRevision divides new records from those that are stored already.
+func byRevision(records []saga.Record) (inserts, updates []*saga.Record) {
+	for i := range records {
+		if records[i].Revision == 1 {
+			inserts = append(inserts, &records[i])
+		} else {
+			updates = append(updates, &records[i])
+		}
+	}
+	return inserts, updates
+}
+
+// changedArrays are what changes in a saga, as parameters.
+func changedArrays(records []*saga.Record) []any {
+	n := len(records)
+	list, statuses, steps, reasons := make([][16]byte, n), make([]string, n), make([]string, n), make([]string, n)
+	states, progress := make([][]byte, n), make([][]byte, n)
+	due, updated, revisions := make([]pgtype.Timestamptz, n), make([]time.Time, n), make([]int64, n)
+	for i, r := range records {
+		list[i], statuses[i], steps[i], reasons[i] = r.ID, string(r.Status), r.Step, storable(r.Reason)
+		states[i], progress[i] = notNull(r.State), notNull(r.Progress)
+		due[i] = pgtype.Timestamptz{Time: r.DueAt, Valid: !r.DueAt.IsZero()}
+		updated[i], revisions[i] = moment(r.UpdatedAt), r.Revision
+	}
+	return []any{list, statuses, steps, reasons, states, progress, due, updated, revisions}
+}
+
+// sagaArrays are whole sagas as parameters, in the order of sagaColumns.
+func sagaArrays(records []*saga.Record) []any {
+	n := len(records)
+	names, versions, keys, requests := make([]string, n), make([]int, n), make([]string, n), make([]string, n)
+	parents, states, started := make([]string, n), make([]string, n), make([]time.Time, n)
+	for i, r := range records {
+		names[i], versions[i], keys[i], requests[i] = r.Name, r.Version, r.Key, r.Request
+		parents[i], states[i], started[i] = storable(r.Trace.Parent), storable(r.Trace.State), moment(r.StartedAt)
+	}
+	c := changedArrays(records)
+	return []any{c[0], names, versions, keys, requests, c[1], c[2], c[3], c[4], c[5], parents, states, c[6], started, c[7], c[8]}
+}
+
+// AddHistory implements [saga.Store].
+func (s *Store) AddHistory(ctx context.Context, tx skald.Tx, entries []saga.Entry) error {
+	doing := fmt.Sprintf("add %d entries to the history of sagas", len(entries))
+	x, err := s.session(tx)
+	if err != nil || len(entries) == 0 {
+		return failure(doing, err)
+	}
+	n := len(entries)
+	sagas, numbers, moments := make([][16]byte, n), make([]int, n), make([]time.Time, n)
+	steps, whats, details := make([]string, n), make([]string, n), make([]string, n)
+	for i := range entries {
+		e := &entries[i]
+		sagas[i], numbers[i], moments[i] = e.Saga, e.Number, moment(e.At)
+		steps[i], whats[i], details[i] = e.Step, e.What, storable(e.Detail)
+	}
+	return x.exec(ctx, doing, addHistory, sagas, numbers, moments, steps, whats, details)
+}
+
+// ReadHistory implements [saga.Store].
+func (s *Store) ReadHistory(ctx context.Context, id skald.ID) ([]saga.Entry, error) {
+	entries, err := list(ctx, s, func(r pgx.CollectableRow) (e saga.Entry, err error) {
+		err = r.Scan((*idColumn)(&e.Saga), &e.Number, (*momentColumn)(&e.At), &e.Step, &e.What, &e.Detail)
+		return e, err
+	}, readHistory, [16]byte(id))
+	return entries, failure(fmt.Sprintf("read the history of saga %s", id), err)
+}
+
+// DueSagas implements [saga.Store].
+func (s *Store) DueSagas(ctx context.Context, now time.Time, limit int) ([]skald.ID, error) {
+	due, err := list(ctx, s, func(r pgx.CollectableRow) (id skald.ID, err error) {
+		err = r.Scan((*idColumn)(&id))
+		return id, err
+	}, dueSagas, now, limit)
+	return due, failure("read which sagas are due", err)
+}
+
+// NextDue implements [saga.Store].
+func (s *Store) NextDue(ctx context.Context) (time.Time, bool, error) {
+	next, found, err := s.next(ctx, nextDue)
+	return next, found, failure("read when the next saga is due", err)
+}
+
+// RegisterDefinition implements [saga.Store].
+func (s *Store) RegisterDefinition(ctx context.Context, name string, version int, fingerprint string) (string, error) {
+	var stored string
+	_, err := s.pool.Exec(ctx, registerDefinition, name, version, fingerprint)
+	if err == nil {
+		err = s.pool.QueryRow(ctx, readDefinition, name, version).Scan(&stored)
+	}
+	return stored, failure(fmt.Sprintf("register version %d of the definition %q", version, name), err)
+}
+
+// ListSagas implements [saga.Store].
+func (s *Store) ListSagas(ctx context.Context, status saga.Status, after skald.ID, limit int) ([]saga.Record, error) {
+	query := listSagas
+	if status != "" && !status.Ended() {
+		query = listLiveSagas // the few that are alive, not all that ever were
+	}
+	found, err := list(ctx, s, sagaRow, query, string(status), [16]byte(after), limit)
+	return found, failure("list sagas", err)
+}
