@@ -1,6 +1,8 @@
 package skaldtest
 
 import (
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/skald-go/skald/saga"
@@ -13,15 +15,7 @@ func TestAMissingUndoYieldsACounterexample(t *testing.T) {
 	d.Compensatable[2].Undo = nil
 	d.Compensatable[2].Deadline = 0
 	fault := mustFind(t, d, []ExploreOption{From(exploredOrder{Order: "1"}), LeavesEffects("create ticket")})
-	prints(t, fault, `the saga is compensated, and what "create ticket" did stays: it has no undo
-
-the saga starts: do "create order" lands
-shop.consumers gets do "verify consumer": do "verify consumer" lands
-explored gets the reply to do "verify consumer"
-shop.kitchen gets do "create ticket": do "create ticket" lands
-explored gets the reply to do "create ticket"
-shop.accounting gets do "authorize card": do "authorize card" refuses: declined
-explored gets the reply to do "authorize card" (refused): undo "create order" lands`)
+	prints(t, fault, shownInTheGuide(t)[0])
 }
 
 func TestAnUndoThatIsBuiltFromTheReplyYieldsACounterexample(t *testing.T) {
@@ -33,13 +27,7 @@ func TestAnUndoThatIsBuiltFromTheReplyYieldsACounterexample(t *testing.T) {
 	})
 	d.Compensatable[2].Do = do
 	fault := mustFind(t, d, []ExploreOption{From(exploredOrder{Order: "1"})})
-	prints(t, fault, `undo "create ticket" is built from the reply, which may be lost: without it it is {"order":"1"} with key "1", with it {"order":"1","ticket":"filled"} with key "1"
-
-the saga starts: do "create order" lands
-shop.consumers gets do "verify consumer": do "verify consumer" lands
-explored gets the reply to do "verify consumer"
-shop.kitchen gets do "create ticket": do "create ticket" lands
-explored gets the reply to do "create ticket"`)
+	prints(t, fault, shownInTheGuide(t)[1])
 }
 
 func TestAReplyThatCannotBeRecordedYieldsACounterexample(t *testing.T) {
@@ -72,6 +60,23 @@ func TestAnUndoThatCannotBeBuiltYieldsACounterexample(t *testing.T) {
 	if want := "a function of the definition panicked: no ticket"; fault.Fault != want {
 		t.Errorf("the fault is %q, want %q", fault.Fault, want)
 	}
+}
+
+// shownInTheGuide are the counterexamples that docs/guide/exploration.md shows.
+func shownInTheGuide(t *testing.T) []string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/guide/exploration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	for _, block := range regexp.MustCompile("(?s)```text\n(.*?)\n```").FindAllSubmatch(page, -1) {
+		shown = append(shown, string(block[1]))
+	}
+	if len(shown) != 2 {
+		t.Fatalf("the guide shows %d counterexamples, not 2", len(shown))
+	}
+	return shown
 }
 
 func prints(t *testing.T, fault *Counterexample, want string) {
