@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/skald-go/skald"
@@ -26,7 +25,9 @@ type EngineConfig struct {
 	ReplyChannel string
 	// TxType is the store's transaction type.
 	TxType reflect.Type
-	Logger *slog.Logger
+	// Transact runs a function in the transaction of the service's next batch.
+	Transact Transact
+	Logger   *slog.Logger
 }
 
 // Engine runs the registered sagas of one service. It has no goroutine of its own: it works
@@ -219,41 +220,4 @@ func encode(state any) ([]byte, error) {
 		return nil, fmt.Errorf("saga: encode the state: %w", err)
 	}
 	return encoded, nil
-}
-
-// waiters are the goroutines that await the end of a saga in this process.
-type waiters struct {
-	mu sync.Mutex
-	by map[waiterKey][]chan struct{}
-}
-
-type waiterKey struct{ name, key string }
-
-func (w *waiters) add(k waiterKey) (woken chan struct{}, remove func()) {
-	woken = make(chan struct{}, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.by == nil {
-		w.by = map[waiterKey][]chan struct{}{}
-	}
-	w.by[k] = append(w.by[k], woken)
-	return woken, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.by[k] = slices.DeleteFunc(w.by[k], func(c chan struct{}) bool { return c == woken })
-		if len(w.by[k]) == 0 {
-			delete(w.by, k)
-		}
-	}
-}
-
-func (w *waiters) wake(k waiterKey) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.by[k] {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
 }

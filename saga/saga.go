@@ -42,11 +42,17 @@ type Outcome[S any] struct {
 // [ErrConflict] otherwise. A refusal of a leading Local step is returned as it is, and nothing
 // is started; roll back what it wrote.
 func (s *Saga[S]) Start(ctx context.Context, tx skald.Tx, key string, state S, options ...StartOption) error {
+	_, err := s.start(ctx, tx, key, state, options)
+	return err
+}
+
+// start returns the new instance's id; none when the request was made before.
+func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, options []StartOption) (started skald.ID, err error) {
 	if s.script == nil {
-		return fmt.Errorf("saga: start %q: its definition was refused when it was registered", key)
+		return started, fmt.Errorf("saga: start %q: its definition was refused when it was registered", key)
 	}
 	if key == "" || len(key) > skald.MaxKey {
-		return fmt.Errorf("saga %q: start: business key of 1 to %d bytes", s.script.name, skald.MaxKey)
+		return started, fmt.Errorf("saga %q: start: business key of 1 to %d bytes", s.script.name, skald.MaxKey)
 	}
 	var chosen startOptions
 	for _, option := range options {
@@ -54,18 +60,44 @@ func (s *Saga[S]) Start(ctx context.Context, tx skald.Tx, key string, state S, o
 	}
 	encoded, err := encode(state)
 	if err != nil {
-		return err
+		return started, err
 	}
-	return s.engine.within(ctx, tx, func(session *session) error {
+	err = s.engine.within(ctx, tx, func(session *session) error {
 		known, err := s.known(ctx, tx, session, key, chosen.request)
 		if known || err != nil {
 			return err
 		}
+		started = skald.NewID()
 		return session.start(ctx, Record{
-			ID: skald.NewID(), Name: s.script.name, Version: s.script.version, Key: key, Request: chosen.request,
+			ID: started, Name: s.script.name, Version: s.script.version, Key: key, Request: chosen.request,
 			State: encoded, Trace: skald.TraceFrom(ctx), StartedAt: session.work.Now,
 		}, s.script)
 	})
+	return started, err
+}
+
+// Run starts an instance in the transaction of the service's next batch, as [Saga.Start] does, and
+// awaits its end, as [Saga.Await] does. It works while the service runs. When ctx ends first, the
+// instance may or may not have been started.
+func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...StartOption) (Outcome[S], error) {
+	if s.script == nil {
+		_, err := s.start(ctx, nil, key, state, nil)
+		return Outcome[S]{}, err
+	}
+	ended, remove := s.engine.waiters.add(waiterKey{s.script.name, key})
+	defer remove()
+	var started skald.ID
+	err := s.engine.Transact(ctx, func(ctx context.Context, tx skald.Tx) (err error) {
+		started, err = s.start(ctx, tx, key, state, options)
+		return err
+	})
+	if err != nil {
+		return Outcome[S]{}, err
+	}
+	if started.IsZero() { // an earlier request's may have ended long since
+		return s.Await(ctx, key)
+	}
+	return s.await(ctx, key, started, ended)
 }
 
 // known reports whether the request was made before, and refuses a key that is live. What the
@@ -107,27 +139,50 @@ func (s *Saga[S]) Find(ctx context.Context, key string) (Outcome[S], bool, error
 	if record == nil || err != nil {
 		return Outcome[S]{}, false, err
 	}
-	state, err := decode[S](record.State)
-	return Outcome[S]{ID: record.ID, Status: record.Status, Reason: record.Reason, State: state}, true, err
+	return outcome[S](record)
+}
+
+func outcome[S any](r *Record) (Outcome[S], bool, error) {
+	state, err := decode[S](r.State)
+	return Outcome[S]{ID: r.ID, Status: r.Status, Reason: r.Reason, State: state}, true, err
 }
 
 // Await blocks until the newest instance of the key has ended or is parked, or ctx ends. The end
 // is noticed at once in the process that runs the saga, and within a second in another.
 func (s *Saga[S]) Await(ctx context.Context, key string) (Outcome[S], error) {
-	woken, remove := s.engine.waiters.add(waiterKey{s.script.name, key})
+	ended, remove := s.engine.waiters.add(waiterKey{s.script.name, key})
 	defer remove()
+	found, over, err := s.over(ctx, key)
+	if over || err != nil {
+		return found, err
+	}
+	return s.await(ctx, key, found.ID, ended)
+}
+
+// await waits for the end of an instance, or of any if none is named, to be told in this process, and
+// looks once a second for one in another.
+func (s *Saga[S]) await(ctx context.Context, key string, id skald.ID, ended <-chan Record) (Outcome[S], error) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	for {
-		outcome, found, err := s.Find(ctx, key)
-		if err != nil || found && (outcome.Status.Ended() || outcome.Status == Parked) {
-			return outcome, err
-		}
 		select {
 		case <-ctx.Done():
-			return outcome, fmt.Errorf("saga %q: await %q: %w", s.script.name, key, context.Cause(ctx))
-		case <-woken:
+			return Outcome[S]{}, fmt.Errorf("saga %q: await %q: %w", s.script.name, key, context.Cause(ctx))
+		case record := <-ended:
+			if id.IsZero() || record.ID == id {
+				found, _, err := outcome[S](&record)
+				return found, err
+			}
 		case <-look.C:
+			if found, over, err := s.over(ctx, key); over || err != nil {
+				return found, err
+			}
 		}
 	}
+}
+
+// over finds the newest instance of a key, and says whether there is nothing to wait for.
+func (s *Saga[S]) over(ctx context.Context, key string) (Outcome[S], bool, error) {
+	found, exists, err := s.Find(ctx, key)
+	return found, exists && (found.Status.Ended() || found.Status == Parked), err
 }

@@ -78,8 +78,7 @@ func (s *session) Flush(ctx context.Context, work *unit.Work) error {
 		records = append(records, in.record)
 		soon = soon || !in.record.DueAt.IsZero() && in.record.DueAt.Before(work.Now.Add(timerLook))
 		if in.record.Status.Ended() || in.record.Status == Parked {
-			key := waiterKey{in.record.Name, in.record.Key}
-			work.Committed = append(work.Committed, func() { s.engine.waiters.wake(key) })
+			work.Committed = append(work.Committed, func() { s.engine.waiters.wake(&in.record) })
 		}
 	}
 	if soon {

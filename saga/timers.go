@@ -23,11 +23,11 @@ type Transact func(ctx context.Context, fn func(ctx context.Context, tx skald.Tx
 // RunTimers fires deadlines until ctx ends: durable, because they are a column of the saga's
 // row. It sleeps until the earliest of them, and looks once a second for those that another
 // process has set.
-func (e *Engine) RunTimers(ctx context.Context, transact Transact) error {
+func (e *Engine) RunTimers(ctx context.Context) error {
 	for ctx.Err() == nil {
 		due, found, err := e.Store.NextDue(ctx)
 		if err == nil && found && !due.After(time.Now()) {
-			if err = e.fireDue(ctx, transact); err == nil {
+			if err = e.fireDue(ctx); err == nil {
 				continue
 			}
 		}
@@ -45,7 +45,7 @@ func (e *Engine) RunTimers(ctx context.Context, transact Transact) error {
 	return nil
 }
 
-func (e *Engine) fireDue(ctx context.Context, transact Transact) error {
+func (e *Engine) fireDue(ctx context.Context) error {
 	ids, err := e.Store.DueSagas(ctx, time.Now(), timerBatch)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (e *Engine) fireDue(ctx context.Context, transact Transact) error {
 	failed := make([]error, len(ids))
 	for i, id := range ids {
 		group.Go(func() {
-			failed[i] = transact(ctx, func(ctx context.Context, tx skald.Tx) error { return e.Timeout(ctx, tx, id) })
+			failed[i] = e.Transact(ctx, func(ctx context.Context, tx skald.Tx) error { return e.Timeout(ctx, tx, id) })
 		})
 	}
 	group.Wait()

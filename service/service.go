@@ -73,7 +73,7 @@ func New(name string, store Store, broker Broker, config Config) (*Service, erro
 		return nil, fmt.Errorf("service %q: %w", name, err)
 	}
 	s.engine = saga.NewEngine(saga.EngineConfig{
-		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Logger: logger,
+		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Transact: s.consumer.Transact, Logger: logger,
 	})
 	return s, nil
 }
@@ -177,7 +177,7 @@ func (s *Service) Run(ctx context.Context) error {
 	start(s.relay.Run)
 	start(s.consumer.Run)
 	if s.engine.Registered() {
-		start(func(ctx context.Context) error { return s.engine.RunTimers(ctx, s.consumer.Transact) })
+		start(s.engine.RunTimers)
 	}
 	group.Wait()
 	select {

@@ -330,6 +330,33 @@ func TestStartingTwiceIsOneSaga(t *testing.T) {
 	})
 }
 
+func TestRunStartsASagaAndReturnsItsOutcome(t *testing.T) {
+	inShop(t, nil, func(s *shop) {
+		run := s.running["order"].sagas.Run
+		outcome, err := run(s.t.Context(), "a", state{Order: "a", Items: 1, Cents: 100}, saga.Request("first"))
+		if err != nil || outcome.Status != saga.Completed || outcome.State.Order != "a" {
+			s.t.Errorf("outcome %+v, %v", outcome, err)
+		}
+		again, err := run(s.t.Context(), "a", state{Order: "a", Items: 1, Cents: 100}, saga.Request("first"))
+		if err != nil || again.ID != outcome.ID {
+			s.t.Errorf("the same request once more: %+v, %v; before: %+v", again, err, outcome)
+		}
+		refused, err := run(s.t.Context(), "b", state{Order: "b", Items: 0, Cents: 100})
+		if err != nil || refused.Status != saga.Compensated || refused.State.Reason != "no_items" {
+			s.t.Errorf("an order of nothing: %+v, %v", refused, err)
+		}
+		s.stop("accounting")
+		ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := run(ctx, "c", state{Order: "c", Items: 1, Cents: 100}); !errors.Is(err, context.DeadlineExceeded) {
+			s.t.Errorf("a saga that does not end: %v", err)
+		}
+		if _, err := run(s.t.Context(), "c", state{Order: "c", Items: 1, Cents: 100}); !errors.Is(err, saga.ErrConflict) {
+			s.t.Errorf("a second saga of a live key: %v", err)
+		}
+	})
+}
+
 func TestAwaitReturnsTheOutcome(t *testing.T) {
 	inShop(t, nil, func(s *shop) {
 		s.mustPlace("a", 1, 5000)
