@@ -15,7 +15,8 @@ type Config struct {
 	// BatchSize is how many messages one transaction handles at most. Defaults to 256.
 	BatchSize int
 	// HandlerTimeout is when a handler's context is cancelled. A handler that goes on all
-	// the same is abandoned after as long again, and its message held. Defaults to 10 seconds.
+	// the same is abandoned after as long again, and its message held. A batch handler has it for
+	// one call; after that its messages are handled one by one. Defaults to 10 seconds.
 	HandlerTimeout time.Duration
 	// MaxAttempts before a message is parked. Defaults to 20, which the default backoff
 	// stretches over some quarter of an hour.

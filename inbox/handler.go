@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/skald-go/skald"
 )
@@ -13,6 +12,26 @@ import (
 // to a command: content, or a *[skald.Refusal] as error. Any other error means that the message is
 // tried again later; one that wraps [ErrUnhandleable] parks it at once.
 type Handle func(ctx context.Context, tx skald.Tx, m *skald.Message) (answer any, err error)
+
+// HandleBatch handles messages of one registration together, in the order of their keys,
+// inside the batch's transaction: all that wait in the batch, or one alone where that must not
+// touch the others. Each request is settled by itself, at the latest when the transaction's
+// queue has been flushed after the handler. An error is nobody's in particular: each message is
+// then handled alone.
+type HandleBatch func(ctx context.Context, tx skald.Tx, requests []*Request) error
+
+// Request is one of the messages that a [HandleBatch] gets. It belongs to the handler's
+// goroutine.
+type Request struct {
+	Message *skald.Message
+
+	settled bool
+	answer  any
+	err     error
+}
+
+// Settle says what the message is answered, as a [Handle] returns it. The last word counts.
+func (r *Request) Settle(answer any, err error) { r.settled, r.answer, r.err = true, answer, err }
 
 // ErrUnhandleable is in the chain of errors that no retry can mend: the message is parked at once.
 var ErrUnhandleable = errors.New("inbox: the message cannot be handled")
@@ -24,7 +43,9 @@ type Registration struct {
 	Type string
 	// Version is their major version; another one has no handler.
 	Version int
-	Handle  Handle
+	// Handle or HandleBatch, one of them.
+	Handle      Handle
+	HandleBatch HandleBatch
 	// Declared says which refusal codes the handler may use; nil for none.
 	Declared func(code string) bool
 	// Prepare, if given, sees all messages of the registration in a batch before the first is handled.
@@ -50,6 +71,9 @@ func (r *routes) add(g Registration) error {
 	if err := skald.CheckName(g.Channel); err != nil {
 		return fmt.Errorf("inbox: handler of %q: channel: %w", g.Type, err)
 	}
+	if (g.Handle == nil) == (g.HandleBatch == nil) {
+		return fmt.Errorf("inbox: handler of %q on channel %q: exactly one of Handle and HandleBatch is required", g.Type, g.Channel)
+	}
 	if _, known := r.channels[g.Channel]; !known {
 		r.channels[g.Channel] = nil
 		r.order = append(r.order, g.Channel)
@@ -74,15 +98,4 @@ func (r *routes) find(m *skald.Message) *Registration {
 		return g
 	}
 	return r.channels[m.Channel]
-}
-
-// protect calls a handler and makes its panic an error: the process lives on.
-func protect(ctx context.Context, tx skald.Tx, m *skald.Message, handle Handle, logger *slog.Logger) (answer any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			logger.Error("inbox: handler panicked", "type", m.Type, "message_id", m.ID, "panic", fmt.Sprint(p), "stack", stack())
-			err = fmt.Errorf("handler of %q panicked: %v", m.Type, p)
-		}
-	}()
-	return handle(ctx, tx, m)
 }

@@ -35,6 +35,9 @@ type item struct {
 
 	// ended says that the item is committed; what is left of its batch goes on without it.
 	ended bool
+	// suspect says that the item gets a savepoint, and is not handled together with others: it
+	// failed or refused where neither was so.
+	suspect bool
 	// failed says that the handler is not to be run again in this batch: it hung, or what it
 	// left behind broke the batch.
 	failed error
@@ -256,13 +259,17 @@ func failJobs(items []*item, err error) []*item {
 	return rest
 }
 
+// focusedReplays is how often a batch is replayed with savepoints around suspects alone; after
+// that everything gets one.
+const focusedReplays = 3
+
 // attempt runs the items in one transaction. A handler that fails without a savepoint around
 // it, or hangs, makes it run again with one; what breaks the commit makes each item run in a
 // transaction of its own, so that only the culprit is held.
 func (l *lane) attempt(ctx context.Context, items []*item) error {
 	err := l.once(ctx, items, false)
-	for replays := 0; errors.Is(err, errReplay) && replays <= len(items); replays++ {
-		err = l.once(ctx, items, true)
+	for replays := 1; errors.Is(err, errReplay) && replays <= focusedReplays+len(items)+1; replays++ {
+		err = l.once(ctx, items, replays > focusedReplays)
 	}
 	if err == nil || errors.Is(err, ErrFenced) || l.consumer.store.Retryable(err) {
 		return err
@@ -287,20 +294,25 @@ func (l *lane) holdCulprit(ctx context.Context, it *item, cause error) error {
 	return l.once(ctx, []*item{it}, true)
 }
 
-// once is one pass over the items in one transaction, watched for handlers that hang.
-func (l *lane) once(ctx context.Context, items []*item, savepoints bool) error {
+// once is one pass over the items in one transaction, watched for handlers that hang. Statements
+// that a handler has queued, and its functions for their results, may run as late as in the
+// commit.
+func (l *lane) once(ctx context.Context, items []*item, careful bool) error {
 	b, err := l.consumer.store.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	handlers, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := newPass(l, b, items, savepoints || b.CheapSavepoints())
+	p := newPass(l, b, items, careful)
+	late := func() string { return "what a handler had queued" }
 	finished := make(chan error, 1)
-	l.runner() <- func() { finished <- p.run(ctx, handlers) }
+	l.runner() <- func() {
+		finished <- l.consumer.protect(late, func() error { return p.run(ctx, handlers) })
+	}
 	err = l.watch(p, finished, cancel)
 	if err == nil {
-		if err = b.Commit(ctx); err != nil {
+		if err = l.consumer.protect(late, func() error { return b.Commit(ctx) }); err != nil {
 			p.doubt()
 		}
 	}
@@ -334,7 +346,7 @@ func (l *lane) watch(p *pass, finished <-chan error, cancel context.CancelFunc) 
 		switch took := time.Since(current.since); {
 		case took >= 2*limit && current.abandon():
 			l.endRunner()
-			current.it.failed = fmt.Errorf("%s was still running %s after it began, although its context was cancelled; it was abandoned", current.it.describe(), took.Round(time.Millisecond))
+			l.blame(current.items, fmt.Errorf("the %s was still running %s after it began, although its context was cancelled; it was abandoned", current.items[0].describe(), took.Round(time.Millisecond)))
 			return errReplay
 		case took >= limit:
 			if current.cancel() { // not if it finished just now: those after it are not to blame
@@ -347,7 +359,26 @@ func (l *lane) watch(p *pass, finished <-chan error, cancel context.CancelFunc) 
 	}
 }
 
-// errReplay asks for the batch to be run again, with a savepoint around each handler.
+// blame notes whose handler hung: it is not run for that message again. Which one of several
+// it was nobody knows; in the replay each is handled alone.
+func (l *lane) blame(items []*item, cause error) {
+	if len(items) == 1 {
+		items[0].failed = cause
+		return
+	}
+	l.logTakenApart(items, cause)
+	for _, it := range items {
+		it.suspect = true
+	}
+}
+
+func (l *lane) logTakenApart(items []*item, cause error) {
+	m := items[0].message
+	l.consumer.config.Logger.Warn("inbox: batch handler failed; its messages are handled one by one",
+		"group", l.consumer.group, "channel", m.Channel, "type", m.Type, "messages", len(items), "error", cause)
+}
+
+// errReplay asks for the batch to be run again, more carefully where it is suspected.
 var errReplay = errors.New("inbox: replay with savepoints")
 
 // settle tells everybody about a committed batch.
@@ -387,7 +418,7 @@ func (c *Consumer) after(fn func()) {
 
 // running is the handler that is being run, as the watch sees it.
 type running struct {
-	it    *item
+	items []*item
 	since time.Time
 	state atomic.Int32
 }
@@ -419,7 +450,7 @@ func (r *running) finish() int32 {
 
 func (it *item) describe() string {
 	if it.message == nil {
-		return "a function in a batch"
+		return "function in a batch"
 	}
-	return fmt.Sprintf("the handler of %s %q", it.message.Kind, it.message.Type)
+	return fmt.Sprintf("handler of %q", it.message.Type)
 }

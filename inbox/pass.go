@@ -2,12 +2,10 @@ package inbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/unit"
@@ -25,9 +23,11 @@ type pass struct {
 	tx         skald.Tx
 	work       *unit.Work
 	items      []*item
-	savepoints bool
+	careful    bool // nothing is handled together, and everything behind a savepoint
+	savepoints bool // cost nothing
 
 	current atomic.Pointer[running]
+	runs    runs
 
 	known    map[skald.ID]Handled // handled before this batch
 	seen     map[skald.ID]bool    // handled, held or parked in this batch, or held before
@@ -44,9 +44,9 @@ type pass struct {
 	ran       []*item // functions; the first one's id is on record, so that a batch that landed is known again
 }
 
-func newPass(l *lane, b Batch, items []*item, savepoints bool) *pass {
+func newPass(l *lane, b Batch, items []*item, careful bool) *pass {
 	return &pass{
-		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, savepoints: savepoints,
+		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, careful: careful, savepoints: b.CheapSavepoints(),
 		work: unit.New(b.Tx(), l.now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
 		blocked: map[ChannelKey]bool{}, failed: maps.Clone(l.failed), barriers: map[BarrierKey]Barrier{},
 		positions: map[*owned]Position{}, results: map[*item]error{},
@@ -67,6 +67,9 @@ func (p *pass) run(ctx, handlers context.Context) error {
 		if err := p.item(ctx, handlers, it); err != nil {
 			return err
 		}
+	}
+	if err := p.executeRuns(ctx, handlers); err != nil {
+		return err
 	}
 	return p.write(ctx)
 }
@@ -146,6 +149,11 @@ func (p *pass) prepare(ctx context.Context) error {
 }
 
 func (p *pass) item(ctx, handlers context.Context, it *item) error {
+	if p.mustFollow(it) {
+		if err := p.executeRuns(ctx, handlers); err != nil {
+			return err
+		}
+	}
 	switch {
 	case it.job != nil:
 		return p.runJob(ctx, handlers, it)
@@ -237,143 +245,17 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		}
 		return p.done(it, reply)
 	}
-	return p.execute(ctx, handlers, it, g)
-}
-
-// execute runs the handler, and decides what becomes of its writes and of the message.
-func (p *pass) execute(ctx, handlers context.Context, it *item, g *Registration) error {
-	m := it.message
-	mark, err := p.begin(ctx)
-	if err != nil {
-		return err
-	}
-	var answer any
-	err = p.guard(it, func() (err error) {
-		answer, err = protect(skald.WithTrace(handlers, m.Trace()), p.tx, m, g.Handle, p.consumer.config.Logger)
-		return err
-	})
-	if errors.Is(err, errReplay) {
-		return err
-	}
-	refusal, refused := skald.AsRefusal(err)
-	if refused {
-		err = checkRefusal(m, g, refusal)
-	}
-	var reply *skald.Message
-	if err == nil {
-		reply, err = p.makeReply(m, answer, refusal)
-	}
-	if err != nil {
-		if err := p.undo(ctx, mark); err != nil {
-			return err
-		}
-		p.fail(it, err)
+	if g.HandleBatch != nil && !p.alone(it) {
+		p.runs.add(g, it)
 		return nil
 	}
-	if refused && !refusal.Keeps() {
-		if err := p.undo(ctx, mark); err != nil {
-			return err
-		}
-	} else if err := p.end(ctx); err != nil {
-		return err
-	}
-	p.recordBarrier(m, refused)
-	return p.done(it, reply)
-}
-
-// guard runs fn under the lane's watch. A run that was cancelled or abandoned leaves a
-// transaction of no more use: the batch is replayed, with the item failed.
-func (p *pass) guard(it *item, fn func() error) error {
-	current := &running{it: it, since: time.Now()}
-	p.current.Store(current)
-	err := fn()
-	p.current.Store(nil)
-	switch current.finish() {
-	case abandoned:
-		return errReplay
-	case cancelled:
-		it.failed = errors.Join(fmt.Errorf("%s took longer than %s", it.describe(), p.consumer.config.HandlerTimeout), err)
-		return errReplay
-	default:
-		return err
-	}
-}
-
-func checkRefusal(m *skald.Message, g *Registration, refusal *skald.Refusal) error {
-	if m.Kind != skald.KindCommand {
-		return fmt.Errorf("handler of %s %q refused it (%s): only a command can be refused", m.Kind, m.Type, refusal.Code)
-	}
-	if g.Declared == nil || !g.Declared(refusal.Code) {
-		return fmt.Errorf("handler of %q refused with the undeclared code %q: declare it on the command", m.Type, refusal.Code)
-	}
-	return nil
-}
-
-// begin opens a savepoint where they are used, and marks the unit of work.
-func (p *pass) begin(ctx context.Context) (unit.Mark, error) {
-	if p.savepoints {
-		if err := p.batch.Savepoint(ctx); err != nil {
-			return unit.Mark{}, err
-		}
-	}
-	return p.work.Mark(), nil
-}
-
-func (p *pass) end(ctx context.Context) error {
-	if p.savepoints {
-		return p.batch.Release(ctx)
-	}
-	return nil
-}
-
-// undo takes back one message's writes; without a savepoint that takes a replay.
-func (p *pass) undo(ctx context.Context, mark unit.Mark) error {
-	if !p.savepoints {
-		return errReplay
-	}
-	p.work.Reset(mark)
-	return p.batch.RollbackTo(ctx)
-}
-
-func (p *pass) runJob(ctx, handlers context.Context, it *item) error {
-	if it.failed != nil {
-		p.results[it] = it.failed
-		return nil //nolint:nilerr // the caller gets it
-	}
-	if it.unsure != nil {
-		if _, landed := p.known[it.unsure.record]; landed {
-			p.results[it] = it.unsure.result
-			return nil
-		}
-	}
-	mark, err := p.begin(ctx)
-	if err != nil {
-		return err
-	}
-	err = p.guard(it, func() error { return p.protectJob(handlers, it) })
-	if errors.Is(err, errReplay) {
-		return err
-	}
-	p.results[it], p.ran = err, append(p.ran, it)
-	if err != nil {
-		return p.undo(ctx, mark)
-	}
-	return p.end(ctx)
-}
-
-func (p *pass) protectJob(ctx context.Context, it *item) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			p.consumer.config.Logger.Error("inbox: function in a batch panicked", "panic", fmt.Sprint(r), "stack", stack())
-			err = fmt.Errorf("panicked: %v", r)
-		}
-	}()
-	return it.job(skald.WithTrace(ctx, it.trace), p.tx)
+	return p.execute(ctx, handlers, g, it)
 }
 
 // write puts down what came of the batch, each kind in one statement.
 func (p *pass) write(ctx context.Context) error {
 	store, group := p.consumer.store, p.consumer.group
+	p.work.Seal()
 	if err := p.work.Flush(ctx); err != nil {
 		return err
 	}

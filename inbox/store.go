@@ -19,6 +19,9 @@ var ErrFenced = errors.New("inbox: the partition's lease has passed to another i
 //
 // Slices may be long (a batch's worth): a store sends them in as few statements as its
 // database allows, and none at all for an empty slice.
+//
+// What is written in a batch may be deferred to a later call of the batch's, at the latest to
+// its Commit: that call's error is the write's then.
 type Store interface {
 	// TxType is the type of the transaction that handlers get, for example *sql.Tx.
 	TxType() reflect.Type
@@ -40,18 +43,25 @@ type Batch interface {
 	// Tx is what handlers get. Calling Commit on it fails, and calling Rollback makes the
 	// batch fail: the runtime ends the transaction.
 	Tx() skald.Tx
+	// Flush sends what handlers have queued on the transaction, so that its errors are known:
+	// on a store whose transactions have a queue of statements. It does nothing where
+	// statements are executed one by one.
+	Flush(ctx context.Context) error
+	// Commit flushes first; a store may send the queue and the commit together.
 	Commit(ctx context.Context) error
-	// Rollback undoes everything. After Commit it does nothing. It may be called while a
-	// handler is stuck in a statement, from another goroutine.
+	// Rollback undoes everything, and drops what is queued. After Commit it does nothing. It
+	// may be called while a handler is stuck in a statement, from another goroutine.
 	Rollback() error
-	// Savepoint marks the state to which RollbackTo returns. There is at most one at a time.
+	// Savepoint flushes, then marks the state to which RollbackTo returns: an error of what was
+	// queued before is its own. There is at most one at a time.
 	Savepoint(ctx context.Context) error
-	// Release forgets the savepoint and keeps what was written since.
+	// Release forgets the savepoint and keeps what was written or queued since.
 	Release(ctx context.Context) error
-	// RollbackTo undoes what was written since the savepoint, and forgets it.
+	// RollbackTo undoes what was written since the savepoint, drops what was queued since, and
+	// forgets the savepoint. It mends a transaction that a statement since then has broken.
 	RollbackTo(ctx context.Context) error
-	// CheapSavepoints reports that a savepoint costs no round trip, so that every handler
-	// gets one on the first pass already.
+	// CheapSavepoints reports that a savepoint costs no round trip, so that every message
+	// that is handled by itself gets one on the first pass already.
 	CheapSavepoints() bool
 }
 

@@ -8,12 +8,13 @@ import (
 	"github.com/skald-go/skald"
 )
 
-// ErrConflict is returned by SaveSagas when a live saga of the same name and key, or a
-// saga of the same name and request, exists already.
+// ErrConflict is returned by SaveSagas, or by the commit of its batch, when a live saga of
+// the same name and key, or a saga of the same name and request, exists already.
 var ErrConflict = errors.New("saga: a live saga of this key exists")
 
 // Store is what the engine needs of the orchestrating service's database. Methods that take
-// a transaction run inside it. A store is safe for concurrent use.
+// a transaction run inside it; in a batch of the runtime's their writes may be deferred, at the latest
+// to its Commit, whose error theirs is then. A store is safe for concurrent use.
 type Store interface {
 	// LoadSagas returns those of ids that exist, locked until the transaction ends.
 	LoadSagas(ctx context.Context, tx skald.Tx, ids []skald.ID) ([]Record, error)

@@ -16,7 +16,7 @@ type Config struct {
 	Logger *slog.Logger
 	// BatchSize is how many messages one transaction handles at most. Defaults to 256.
 	BatchSize int
-	// HandlerTimeout bounds one handler's run. Defaults to 10 seconds.
+	// HandlerTimeout bounds one call of a handler. Defaults to 10 seconds.
 	HandlerTimeout time.Duration
 	// MaxAttempts before a message is parked. Defaults to 20, over some quarter of an hour.
 	MaxAttempts int

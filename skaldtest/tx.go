@@ -21,10 +21,12 @@ type Tx struct {
 	store   *Store
 	view    *view
 	runtime bool // began by the runtime, which ends it
+	queued  []func() error
 
 	// Guarded by the database's mu.
 	state  txState
 	failed error // why it cannot be used any more, though it is open
+	broken error // by a statement, until the return to a savepoint
 }
 
 type txState int
@@ -132,10 +134,16 @@ func (tx *Tx) usable() error {
 	if tx.state != txOpen {
 		return sql.ErrTxDone
 	}
-	return tx.failed
+	if tx.failed != nil {
+		return tx.failed
+	}
+	return tx.broken
 }
 
 func (tx *Tx) commit() error {
+	if err := tx.Flush(); err != nil {
+		return fmt.Errorf("skaldtest: commit: %w", err)
+	}
 	db := tx.store.db
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -190,6 +198,14 @@ type batch struct {
 // Tx implements [inbox.Batch].
 func (b *batch) Tx() skald.Tx { return b.tx }
 
+// Flush implements [inbox.Batch].
+func (b *batch) Flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("skaldtest: flush: %w", err)
+	}
+	return b.tx.Flush()
+}
+
 // Commit implements [inbox.Batch].
 func (b *batch) Commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -206,6 +222,9 @@ func (b *batch) Rollback() error {
 
 // Savepoint implements [inbox.Batch].
 func (b *batch) Savepoint(ctx context.Context) error {
+	if err := b.Flush(ctx); err != nil {
+		return err
+	}
 	return b.tx.store.within(ctx, b.tx, func(v *view) error {
 		if b.savepoint >= 0 {
 			return errors.New("skaldtest: there is a savepoint already")
@@ -222,6 +241,7 @@ func (b *batch) Release(ctx context.Context) error {
 
 // RollbackTo implements [inbox.Batch].
 func (b *batch) RollbackTo(ctx context.Context) error {
+	b.tx.mend()
 	return b.endSavepoint(ctx, func(v *view) { v.journal.rollbackTo(b.savepoint) })
 }
 

@@ -18,7 +18,8 @@ type Work struct {
 	// Committed run after the commit, in order.
 	Committed []func()
 
-	parts map[any]Part
+	parts  map[any]Part
+	sealed bool
 }
 
 // Part is a package's own share of a unit of work.
@@ -66,6 +67,10 @@ func (w *Work) Reset(m Mark) {
 	}
 }
 
+// Seal ends the collecting: from now on [From] does not find the unit of work, and what a
+// handler leaves behind that late is written into the transaction at once.
+func (w *Work) Seal() { w.sealed = true }
+
 // Flush writes every part's share. Parts may add outgoing messages.
 func (w *Work) Flush(ctx context.Context) error {
 	for _, part := range w.parts {
@@ -81,10 +86,10 @@ type key struct{}
 // With returns a context that carries the unit of work to the handlers.
 func With(ctx context.Context, w *Work) context.Context { return context.WithValue(ctx, key{}, w) }
 
-// From returns the context's unit of work if it is the one of tx, and nil otherwise: a
-// handler may open a second transaction of its own.
+// From returns the context's unit of work if it is the one of tx and not sealed, and nil
+// otherwise: a handler may open a second transaction of its own.
 func From(ctx context.Context, tx skald.Tx) *Work {
-	if w, ok := ctx.Value(key{}).(*Work); ok && w.Tx == tx {
+	if w, ok := ctx.Value(key{}).(*Work); ok && w.Tx == tx && !w.sealed {
 		return w
 	}
 	return nil

@@ -1,0 +1,84 @@
+package inbox
+
+import (
+	"context"
+
+	"github.com/skald-go/skald"
+)
+
+// run is the messages that a batch handler gets at once.
+type run struct {
+	registration *Registration
+	items        []*item
+}
+
+// runs are collected while the items of a batch are looked at, and executed before anything
+// that has to follow one of theirs.
+type runs struct {
+	order    []*run // by their first item
+	by       map[*Registration]*run
+	keys     map[ChannelKey]*run
+	barriers map[BarrierKey]bool
+}
+
+func (r *runs) add(g *Registration, it *item) {
+	if r.by == nil {
+		r.by, r.keys, r.barriers = map[*Registration]*run{}, map[ChannelKey]*run{}, map[BarrierKey]bool{}
+	}
+	to := r.by[g]
+	if to == nil {
+		to = &run{registration: g}
+		r.by[g], r.order = to, append(r.order, to)
+	}
+	to.items = append(to.items, it)
+	r.keys[keyOf(it.message)] = to
+	if key, ok := barrierOf(it.message); ok {
+		r.barriers[key] = true
+	}
+}
+
+// alone reports whether a message is not handled together with others: what becomes of it
+// must not touch them.
+func (p *pass) alone(it *item) bool { return p.careful || it.suspect || it.failed != nil }
+
+// mustFollow reports whether what is known of an item's key, or of its barrier, depends on a
+// run that is not executed yet. A message of the same key may join the same run: a batch handler
+// gets them in order. One that a barrier may decide does not join.
+func (p *pass) mustFollow(it *item) bool {
+	if len(p.runs.order) == 0 || it.message == nil || it.fault != nil {
+		return false
+	}
+	m := it.message
+	barrier, ok := barrierOf(m)
+	if ok && p.runs.barriers[barrier] {
+		return true
+	}
+	to, pending := p.runs.keys[keyOf(m)]
+	if !pending {
+		return false
+	}
+	_, recorded := p.barriers[barrier]
+	decided := ok && (recorded || m.Headers.Get(skald.HeaderAction) != skald.ActionDo)
+	return decided || p.alone(it) || to.registration != p.consumer.routes.find(m)
+}
+
+func (p *pass) executeRuns(ctx, handlers context.Context) error {
+	pending := p.runs.order
+	p.runs = runs{}
+	for _, r := range pending {
+		if err := p.execute(ctx, handlers, r.registration, r.items...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run calls the handler that the registration has.
+func (g *Registration) run(ctx context.Context, tx skald.Tx, requests []*Request) error {
+	if g.HandleBatch != nil {
+		return g.HandleBatch(ctx, tx, requests)
+	}
+	r := requests[0]
+	r.Settle(g.Handle(skald.WithTrace(ctx, r.Message.Trace()), tx, r.Message))
+	return nil
+}
