@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/skald-go/skald"
@@ -12,21 +11,13 @@ import (
 )
 
 const (
-	findBarriers = `SELECT k.n, b.state, b.command
-FROM unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY AS k (saga, step, attempt, n)
-JOIN skald_barriers AS b ON b.saga = k.saga AND b.step = k.step AND b.attempt = k.attempt`
+	findBarriers = "SELECT n, state, command FROM skald_find_barriers($1, $2, $3)"
 	saveBarriers = `INSERT INTO skald_barriers (saga, step, attempt, state, command, saved_at, untimed)
 SELECT saga, step, attempt, state, command, $1, untimed
 FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[], $7::boolean[]) AS u (saga, step, attempt, state, command, untimed)
 ON CONFLICT (saga, step, attempt) DO UPDATE SET
 state = excluded.state, command = excluded.command, saved_at = excluded.saved_at, untimed = excluded.untimed`
 )
-
-// everyBarrier is to barriers what everyKey is to the outbox's keys.
-const everyBarrier int64 = 0x736b616c64_626172
-
-// barrierLocks keeps the numbers of barriers' locks apart from those of keys.
-const barrierLocks = 0x5bd1e995_9e3779b9
 
 // barrierArrays are the keys as parameters.
 func barrierArrays(n int, key func(i int) *inbox.BarrierKey) (sagas [][16]byte, steps []string, attempts []int64) {
@@ -69,8 +60,8 @@ func barrierNumbers(keys []inbox.BarrierKey) []int64 {
 	locks := make([]int64, len(keys))
 	for i := range keys {
 		k := &keys[i]
-		attempt := binary.BigEndian.AppendUint64(nil, uint64(k.Attempt))
-		locks[i] = keyLock(string(append(attempt, k.Saga[:]...)), storable(k.Step)) ^ barrierLocks
+		attempt := binary.BigEndian.AppendUint64(k.Saga[:16:16], uint64(k.Attempt))
+		locks[i] = lockNumber("barrier", string(attempt), storable(k.Step))
 	}
 	return locks
 }
@@ -89,20 +80,4 @@ func (s *Store) SaveBarriers(ctx context.Context, tx skald.Tx, now time.Time, ba
 		states[i], commands[i], early[i] = string(b.State), b.Command, untimed(b.Saga, now)
 	}
 	return x.exec(ctx, doing, saveBarriers, now, sagas, steps, attempts, states, commands, early)
-}
-
-// lock holds advisory locks until the transaction ends. They are taken in the order of their
-// numbers, so that two such calls do not wait for each other. Whoever wants very many takes them
-// all, by the one lock that others share.
-func (x session) lock(ctx context.Context, doing string, all int64, locks []int64) error {
-	slices.Sort(locks)
-	locks = slices.Compact(locks)
-	switch {
-	case len(locks) == 0:
-		return nil
-	case len(locks) > maxKeyLocks:
-		return x.exec(ctx, doing, lockAllKeys, all)
-	default:
-		return x.exec(ctx, doing, lockKeys, all, locks)
-	}
 }

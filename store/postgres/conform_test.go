@@ -11,10 +11,16 @@ import (
 
 var _ conform.Store = (*postgres.Store)(nil)
 
+// What it is as a source, TestSourceConformance shows.
 func TestConformance(t *testing.T) {
-	under := func(t *testing.T) conform.StoreUnderTest { return onDatabase(t, database(t), postgres.Config{Relay: postgres.Poll}) }
-	conform.TestStore(t, under)
-	conform.TestSource(t, under)
+	for name, config := range map[string]postgres.Config{"pgx": {Relay: postgres.Poll}, "database-sql": {Relay: postgres.Poll, SQL: true}} {
+		t.Run(name, func(t *testing.T) {
+			conform.TestStore(t, func(t *testing.T) conform.StoreUnderTest {
+				t.Helper()
+				return onDatabase(t, database(t), config)
+			})
+		})
+	}
 }
 
 func onDatabase(t *testing.T, url string, config postgres.Config) conform.StoreUnderTest {

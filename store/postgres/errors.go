@@ -24,7 +24,7 @@ const (
 
 // PostgreSQL's codes (appendix A of its documentation) that are told apart.
 const (
-	codeQueryCanceled   = "57014"
+	codeQueryCanceled    = "57014"
 	codeUniqueViolation  = "23505"
 	codeObjectInUse      = "55006"
 	codeUndefinedObject  = "42704"

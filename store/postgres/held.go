@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -23,8 +22,7 @@ UNION ALL
 SELECT 0, n FROM unnest($4::uuid[]) WITH ORDINALITY AS k (id, n)
 WHERE EXISTS (SELECT FROM skald_held AS h WHERE h.grp = $1 AND h.id = k.id)`
 
-	lockQueues = "SELECT pg_advisory_xact_lock($1)"
-	hold       = `INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message, raw, saga, step, attempt)
+	hold = `INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message, raw, saga, step, attempt)
 SELECT $1, u.* FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::text[], $9::timestamptz[],
 $10::bytea[], $11::bytea[], $12::uuid[], $13::text[], $14::bigint[]) AS u
 ON CONFLICT (grp, id) DO UPDATE SET
@@ -105,9 +103,7 @@ func (s *Store) HeldAmong(ctx context.Context, tx skald.Tx, group string, keys [
 // it ends: each sees what the one before it has left, so that no follower is left without a
 // first message.
 func (x session) lockQueues(ctx context.Context, doing, group string) error {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte("held\x00" + group)) // never fails
-	return x.exec(ctx, doing, lockQueues, int64(h.Sum64()))
+	return x.exec(ctx, doing, lockAlone, lockNumber("held", group))
 }
 
 // Hold implements [inbox.HeldStore].

@@ -54,7 +54,6 @@ type progress struct {
 type trail struct {
 	mu    sync.Mutex
 	steps []progress
-	given relay.Position // the last one given out
 }
 
 // add notes what is settled with a position, which is behind all others.
@@ -62,20 +61,6 @@ func (t *trail) add(p progress) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.steps = append(t.steps, p)
-	t.rise(p.position)
-}
-
-// give notes that a position is given out of which nothing else is known yet.
-func (t *trail) give(p relay.Position) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.rise(p)
-}
-
-func (t *trail) rise(p relay.Position) {
-	if t.given.Before(p) {
-		t.given = p
-	}
 }
 
 // find returns what is settled with a position; false when it settles nothing that is known here.
@@ -110,14 +95,7 @@ func (t *trail) upTo(p relay.Position) int {
 func (t *trail) rewind(p relay.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.steps, t.given = t.steps[:t.upTo(p)], p
-}
-
-// allSettled reports whether everything that was given out is settled with a position.
-func (t *trail) allSettled(p relay.Position) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return !p.Before(t.given)
+	t.steps = t.steps[:t.upTo(p)]
 }
 
 // nextIndex counts on from an index, and stays at the greatest: positions rise all the same as

@@ -17,7 +17,7 @@ const (
 	// live is the condition of the partial index, word for word, so that it is used.
 	live = "status NOT IN ('completed', 'compensated')"
 
-	loadSagas   = "SELECT " + sagaColumns + " FROM skald_sagas WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE"
+	loadSagas   = "SELECT " + sagaColumns + " FROM skald_load_sagas($1)"
 	findLive    = "SELECT " + sagaColumns + " FROM skald_sagas WHERE name = $1 AND key = $2 AND " + live
 	findRequest = "SELECT " + sagaColumns + " FROM skald_sagas WHERE name = $1 AND request = $2 AND request <> ''"
 	readSaga    = "SELECT " + sagaColumns + " FROM skald_sagas WHERE name = $1 AND key = $2 ORDER BY id DESC LIMIT 1"
@@ -26,12 +26,7 @@ const (
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::bytea[],
 $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[], $16::bigint[])`
 	// What identifies an instance and how it started does not change.
-	updateSagas = `WITH saved AS (UPDATE skald_sagas AS s SET status = u.status, step = u.step, reason = u.reason, state = u.state, progress = u.progress,
-due_at = u.due_at, updated_at = u.updated_at, revision = u.revision
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::timestamptz[], $8::timestamptz[], $9::bigint[])
-AS u (id, status, step, reason, state, progress, due_at, updated_at, revision)
-WHERE s.id = u.id AND s.revision < u.revision RETURNING 1)
-SELECT skald_require((SELECT count(*) FROM saved) = cardinality($1::uuid[]), '` + codeChanged + `',
+	updateSagas = `SELECT skald_require(skald_update_sagas($1, $2, $3, $4, $5, $6, $7, $8, $9) = cardinality($1), '` + codeChanged + `',
 'the database has the same or a later revision of one, or none: it was not loaded in this transaction')`
 
 	addHistory = `INSERT INTO skald_history (saga, number, at, step, what, detail)

@@ -44,7 +44,7 @@ func (s *Store) look(ctx context.Context, floor string) (*scan, error) {
 		return nil, err
 	}
 	where, err := parsePlace(at)
-	n.behind, n.last = where.scanned(), first-1
+	n.behind, n.last = where.scanned(), max(first-1, 0)
 	return n, err
 }
 

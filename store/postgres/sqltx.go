@@ -69,6 +69,8 @@ func (g guardedTx) Rollback() error {
 	if g.own.committed {
 		return nil
 	}
+	g.own.using.Lock() // a statement of the store's own may be under way
+	defer g.own.using.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackPatience)
 	defer cancel()
 	_, err := g.own.conn.Exec(ctx, "rollback")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -13,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/skald-go/skald"
-	"github.com/skald-go/skald/internal/servers"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/internal/servers"
 	"github.com/skald-go/skald/store/postgres"
 )
 
@@ -36,7 +35,7 @@ func database(t testing.TB) string {
 func open(t testing.TB, pool *pgxpool.Pool, config postgres.Config) *postgres.Store {
 	t.Helper()
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	store, err := postgres.Open(t.Context(), pool, config)
 	must(t, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
@@ -17,6 +18,13 @@ import (
 )
 
 const insertOrder = "INSERT INTO orders VALUES ($1)"
+
+func insertInBatch(t *testing.T, store *postgres.Store, id int) {
+	t.Helper()
+	b := begin(t, store)
+	txOf(b).Queue(insertOrder, id)
+	must(t, b.Commit(t.Context()))
+}
 
 func TestQueuedStatementsAreSentInOrderAheadOfADirectOne(t *testing.T) {
 	store := withTable(t)
@@ -40,6 +48,9 @@ func TestQueuedStatementsAreSentInOrderAheadOfADirectOne(t *testing.T) {
 	if fmt.Sprint(seen, n) != "[0 1] 11" {
 		t.Errorf("the statements saw %v and %d orders", seen, n)
 	}
+	tx.Queue(insertOrder, 3)
+	_, err := tx.Exec(t.Context(), "DELETE FROM orders WHERE id = 3")
+	must(t, err)
 	tx.Queue(insertOrder, 2)
 	tx.Queue("SELECT count(*) FROM orders").QueryRow(count)
 	must(t, b.Commit(t.Context()))
@@ -98,12 +109,24 @@ func TestAFailureInTheQueueFailsTheFlushAndTheBatch(t *testing.T) {
 
 func TestABatchMendsWhatFailedSinceTheSavepoint(t *testing.T) {
 	for name, fail := range map[string]func(tx *postgres.Tx) error{
-		"constraint":          func(tx *postgres.Tx) error { _, err := tx.Exec(t.Context(), insertOrder, 1); return err },
-		"no such table":       func(tx *postgres.Tx) error { _, err := tx.Exec(t.Context(), "INSERT INTO nowhere VALUES ($1)", 1); return err },
-		"queued, no such one": func(tx *postgres.Tx) error { tx.Queue("INSERT INTO nowhere VALUES ($1)", 1); return tx.Flush(t.Context()) },
-		"not sent":            func(tx *postgres.Tx) error { tx.Queue(insertOrder, 7); return errors.New("the handler's own") },
-		"sent":                func(tx *postgres.Tx) error { tx.Queue(insertOrder, 8); return errors.Join(errors.New("own"), tx.Flush(t.Context())) },
-		"direct":              func(tx *postgres.Tx) error { _, err := tx.Exec(t.Context(), insertOrder, 9); return errors.Join(errors.New("own"), err) },
+		"constraint": func(tx *postgres.Tx) error { _, err := tx.Exec(t.Context(), insertOrder, 1); return err },
+		"no such table": func(tx *postgres.Tx) error {
+			_, err := tx.Exec(t.Context(), "INSERT INTO nowhere VALUES ($1)", 1)
+			return err
+		},
+		"queued, no such one": func(tx *postgres.Tx) error {
+			tx.Queue("INSERT INTO nowhere VALUES ($1)", 1)
+			return tx.Flush(t.Context())
+		},
+		"not sent": func(tx *postgres.Tx) error { tx.Queue(insertOrder, 7); return errors.New("the handler's own") },
+		"sent": func(tx *postgres.Tx) error {
+			tx.Queue(insertOrder, 8)
+			return errors.Join(errors.New("own"), tx.Flush(t.Context()))
+		},
+		"direct": func(tx *postgres.Tx) error {
+			_, err := tx.Exec(t.Context(), insertOrder, 9)
+			return errors.Join(errors.New("own"), err)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := withTable(t)
@@ -138,7 +161,7 @@ func TestASavepointReturnsTheErrorOfWhatWasQueuedBefore(t *testing.T) {
 func TestAParameterThatCannotBeSentIsTheCulpritsFault(t *testing.T) {
 	store := withTable(t)
 	b := begin(t, store)
-	txOf(b).Queue(insertOrder, "not a number")
+	txOf(b).Queue(insertOrder, 1<<40)
 	err := txOf(b).Flush(t.Context())
 	if err == nil || store.Retryable(err) {
 		t.Errorf("Flush returned %v", err)
@@ -147,21 +170,27 @@ func TestAParameterThatCannotBeSentIsTheCulpritsFault(t *testing.T) {
 		t.Errorf("Commit returned %v", again)
 	}
 	must(t, b.Rollback())
-	inBatch(t, store, func(tx skald.Tx) { txOf2(tx).Queue(insertOrder, 1) })
+	insertInBatch(t, store, 1)
 	if got := orders(t, store); got != "1" {
 		t.Errorf("committed are %s, not 1", got)
 	}
 }
 
-func txOf2(tx skald.Tx) *postgres.Tx { return tx.(*postgres.Tx) }
-
 func TestOnlyTheRuntimeEndsItsTransaction(t *testing.T) {
 	for name, end := range map[string]func(tx *postgres.Tx) error{
-		"commit":      func(tx *postgres.Tx) error { return tx.Commit() },
-		"rollback":    func(tx *postgres.Tx) error { return tx.Rollback() },
-		"pgx's":       func(tx *postgres.Tx) error { return tx.Tx.Commit(t.Context()) },
-		"nested":      func(tx *postgres.Tx) error { n, err := tx.Begin(t.Context()); return errors.Join(err, n.Commit(t.Context()), tx.Commit()) },
-		"commit, SQL": func(tx *postgres.Tx) error { _, err := tx.Exec(t.Context(), "COMMIT"); return errors.Join(err, tx.Commit()) },
+		"commit":   func(tx *postgres.Tx) error { return tx.Commit() },
+		"rollback": func(tx *postgres.Tx) error { return tx.Rollback() },
+		"pgx's":    func(tx *postgres.Tx) error { return tx.Tx.Commit(t.Context()) },
+		"nested": func(tx *postgres.Tx) error {
+			n, err := tx.Begin(t.Context())
+			return errors.Join(err, n.Commit(t.Context()), tx.Commit())
+		},
+		"commit, SQL": func(tx *postgres.Tx) error {
+			_, err := tx.Exec(t.Context(), "COMMIT")
+			must(t, err)
+			_, err = tx.Exec(t.Context(), "SELECT 1")
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := withTable(t)
@@ -203,7 +232,7 @@ func TestNestedTransactionsAreSavepoints(t *testing.T) {
 	tx.Queue(insertOrder, 2)
 	inner, err := outer.Begin(ctx)
 	must(t, err)
-	tx.Queue(insertOrder, 3) // never sent
+	tx.Queue("SELECT 1/0") // never sent
 	must(t, inner.Rollback(ctx))
 	inner, err = outer.Begin(ctx)
 	must(t, err)
@@ -224,9 +253,17 @@ func TestNestedTransactionsAreSavepoints(t *testing.T) {
 // Faults: 81.
 func TestRollbackCutsOffAHandlerThatIsStuck(t *testing.T) {
 	for name, query := range map[string]func(ctx context.Context, tx *postgres.Tx) error{
-		"exec":  func(ctx context.Context, tx *postgres.Tx) error { _, err := tx.Exec(ctx, "SELECT pg_sleep(60)"); return err },
-		"row":   func(ctx context.Context, tx *postgres.Tx) error { return tx.QueryRow(ctx, "SELECT pg_sleep(60)").Scan(nil) },
-		"queue": func(ctx context.Context, tx *postgres.Tx) error { tx.Queue("SELECT pg_sleep(60)"); return tx.Flush(ctx) },
+		"exec": func(ctx context.Context, tx *postgres.Tx) error {
+			_, err := tx.Exec(ctx, "SELECT pg_sleep(60)")
+			return err
+		},
+		"row": func(ctx context.Context, tx *postgres.Tx) error {
+			return tx.QueryRow(ctx, "SELECT pg_sleep(60)").Scan(nil)
+		},
+		"queue": func(ctx context.Context, tx *postgres.Tx) error {
+			tx.Queue("SELECT pg_sleep(60)")
+			return tx.Flush(ctx)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := withTable(t)
@@ -235,9 +272,10 @@ func TestRollbackCutsOffAHandlerThatIsStuck(t *testing.T) {
 			_, err := tx.Exec(t.Context(), insertOrder, 1)
 			must(t, err)
 			stuck := make(chan error)
+			endless := context.WithoutCancel(t.Context()) // so that nothing but Rollback ends the statement
 			go func() {
-				err := query(context.Background(), tx)
-				_, again := tx.Exec(context.Background(), insertOrder, 2)
+				err := query(endless, tx)
+				_, again := tx.Exec(endless, insertOrder, 2)
 				stuck <- errors.Join(err, again)
 			}()
 			eventually(t, "a statement that hangs", func() bool {
@@ -247,7 +285,7 @@ func TestRollbackCutsOffAHandlerThatIsStuck(t *testing.T) {
 			if err := <-stuck; err == nil || !errors.Is(err, postgres.ErrEnded) {
 				t.Errorf("the handler was told %v", err)
 			}
-			inBatch(t, store, func(tx skald.Tx) { txOf2(tx).Queue(insertOrder, 3) })
+			insertInBatch(t, store, 3)
 			if got := orders(t, store); got != "3" {
 				t.Errorf("committed are %s, not 3", got)
 			}
@@ -257,20 +295,31 @@ func TestRollbackCutsOffAHandlerThatIsStuck(t *testing.T) {
 
 // Faults: 34.
 func TestAConnectionCutAtTheCommitIsRetryable(t *testing.T) {
-	store := withTable(t)
-	b := begin(t, store)
-	var pid int
-	must(t, txOf(b).QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
-	txOf(b).Queue(insertOrder, 1)
-	read[bool](t, store, "SELECT pg_terminate_backend($1, 10000)", pid)
-	err := b.Commit(t.Context())
-	if err == nil || !store.Retryable(err) {
-		t.Errorf("Commit returned %v", err)
+	for name, cut := range map[string]func(store *postgres.Store, conn *pgconn.PgConn){
+		"by the server": func(store *postgres.Store, conn *pgconn.PgConn) {
+			exec(t, store, "SELECT pg_terminate_backend($1, 10000)", conn.PID())
+		},
+		"by the network": func(_ *postgres.Store, conn *pgconn.PgConn) { must(t, conn.Conn().Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := withTable(t)
+			b := begin(t, store)
+			_, err := txOf(b).Exec(t.Context(), insertOrder, 2)
+			must(t, err)
+			txOf(b).Queue(insertOrder, 1)
+			cut(store, txOf(b).Conn().PgConn())
+			if err := b.Commit(t.Context()); err == nil || !store.Retryable(err) {
+				t.Errorf("Commit returned %v", err)
+			}
+			if err := b.Rollback(); err != nil {
+				t.Errorf("Rollback returned %v", err)
+			}
+			insertInBatch(t, store, 1)
+			if got := orders(t, store); got != "1" {
+				t.Errorf("committed are %s, not 1", got)
+			}
+		})
 	}
-	if err := b.Rollback(); err != nil {
-		t.Errorf("Rollback returned %v", err)
-	}
-	inBatch(t, store, func(tx skald.Tx) { txOf2(tx).Queue(insertOrder, 1) })
 }
 
 // Faults: 35.

@@ -151,7 +151,7 @@ CREATE TABLE skald_sagas (
 	trace_state  text        NOT NULL,
 	state        bytea       NOT NULL,
 	progress     bytea       NOT NULL
-) WITH (fillfactor = 60); -- a step's new version of the row fits into its page
+) WITH (fillfactor = 50); -- the new versions of all rows of a page fit into it
 CREATE UNIQUE INDEX skald_sagas_live ON skald_sagas (name, key) WHERE status NOT IN ('completed', 'compensated');
 CREATE UNIQUE INDEX skald_sagas_request ON skald_sagas (name, request) WHERE request <> '';
 CREATE INDEX skald_sagas_key ON skald_sagas (name, key, id);
@@ -181,6 +181,37 @@ BEGIN
 	IF holds IS NOT TRUE THEN
 		RAISE EXCEPTION '%', problem USING ERRCODE = code;
 	END IF;
+END $$;
+
+-- Rows by their keys. These statements are functions because a function says how it is planned:
+-- once, and along the index. A connection keeps a plan that it made while the table was small, and would
+-- read all of the table with it, once it is large, until the server has looked at it again.
+CREATE FUNCTION skald_find_barriers(sagas uuid[], steps text[], attempts bigint[]) RETURNS TABLE (n bigint, state text, command uuid) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+	RETURN QUERY SELECT k.n, b.state, b.command
+	FROM unnest(sagas, steps, attempts) WITH ORDINALITY AS k (saga, step, attempt, n)
+	JOIN skald_barriers AS b ON b.saga = k.saga AND b.step = k.step AND b.attempt = k.attempt;
+END $$;
+
+CREATE FUNCTION skald_load_sagas(ids uuid[]) RETURNS SETOF skald_sagas LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+	RETURN QUERY SELECT * FROM skald_sagas WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+END $$;
+
+-- Writes what changes in sagas whose revision is newer than the stored one; returns how many those are.
+CREATE FUNCTION skald_update_sagas(uuid[], text[], text[], text[], bytea[], bytea[], timestamptz[], timestamptz[], bigint[]) RETURNS bigint LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+	saved bigint;
+BEGIN
+	UPDATE skald_sagas AS s SET status = u.status, step = u.step, reason = u.reason, state = u.state, progress = u.progress,
+	due_at = u.due_at, updated_at = u.updated_at, revision = u.revision
+	FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u (id, status, step, reason, state, progress, due_at, updated_at, revision)
+	WHERE s.id = u.id AND s.revision < u.revision;
+	GET DIAGNOSTICS saved = ROW_COUNT;
+	RETURN saved;
 END $$;
 
 -- What the relay tails: rows as they are inserted, and nothing else.
