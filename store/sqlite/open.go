@@ -69,6 +69,7 @@ type Store struct {
 	config   Config
 	owned    bool // the store opened db and closes it
 	prepared []prepared
+	bound    bound
 	news     news
 
 	// turn holds a token while somebody writes: writers queue here instead of spinning on the
@@ -78,6 +79,11 @@ type Store struct {
 	current atomic.Pointer[Batch]
 	closed  atomic.Bool
 }
+
+// maxOpen bounds the connections of a database that the store opened. Readers beyond it
+// wait for their turn, which takes less than one more connection would: each takes memory and
+// locks, and thousands of them keep everybody from getting anywhere.
+const maxOpen = 32
 
 // Open opens or creates the database file at path, in WAL mode with full synchronization,
 // and brings Skald's tables up to date. Close the store after use.
@@ -95,6 +101,7 @@ func Open(ctx context.Context, path string, config Config) (*Store, error) {
 	}
 	// Readers come back to warm connections: SQLite itself bounds what they can do at once.
 	db.SetMaxIdleConns(8)
+	db.SetMaxOpenConns(maxOpen)
 	s := newStore(db, config)
 	s.owned = true
 	if err := s.start(ctx); err != nil {
@@ -138,6 +145,9 @@ func (s *Store) start(ctx context.Context) error {
 		err := s.check(ctx)
 		if err == nil {
 			err = s.migrate(ctx)
+		}
+		if err == nil {
+			err = s.prepareAll(ctx)
 		}
 		if err == nil || !s.Retryable(err) || patience.Err() != nil {
 			return err

@@ -58,6 +58,17 @@ func (s *Store) prepare(ctx context.Context, st statement) (*sql.Stmt, error) {
 	return p.stmt, nil
 }
 
+// prepareAll prepares every statement: later, a transaction that met one for the first time would
+// wait for a second connection while it holds the first.
+func (s *Store) prepareAll(ctx context.Context) error {
+	for st := range s.prepared {
+		if _, err := s.prepare(ctx, statement(st)); err != nil {
+			return fmt.Errorf("sqlite: prepare %q: %w", statements[st], err)
+		}
+	}
+	return nil
+}
+
 // transaction is the caller's transaction in the type that this store knows.
 func transaction(tx skald.Tx) (*sql.Tx, error) {
 	if t, ok := tx.(*sql.Tx); ok && t != nil {
@@ -68,15 +79,47 @@ func transaction(tx skald.Tx) (*sql.Tx, error) {
 
 // exec runs a statement in tx and returns the number of rows it changed.
 func (s *Store) exec(ctx context.Context, tx *sql.Tx, st statement, args ...any) (int64, error) {
-	stmt, err := s.prepare(ctx, st)
+	stmt := s.bound.get(tx, st)
+	if stmt == nil {
+		unbound, err := s.prepare(ctx, st)
+		if err != nil {
+			return 0, err
+		}
+		stmt = tx.StmtContext(ctx, unbound) //nolint:sqlclosecheck // the transaction's end closes it
+	}
+	result, err := stmt.ExecContext(ctx, args...)
 	if err != nil {
 		return 0, err
 	}
-	result, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // the transaction's end closes it
-	if err != nil {
-		return 0, err
-	}
+	s.bound.put(tx, st, stmt)
 	return result.RowsAffected()
+}
+
+// bound are the statements bound to a transaction, the one that wrote last: there is seldom
+// more than one. database/sql keeps whatever was bound until the transaction ends, and one may
+// add a million messages.
+type bound struct {
+	mu    sync.Mutex
+	tx    *sql.Tx
+	stmts map[statement]*sql.Stmt
+}
+
+func (b *bound) get(tx *sql.Tx, st statement) *sql.Stmt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tx != tx {
+		return nil
+	}
+	return b.stmts[st]
+}
+
+func (b *bound) put(tx *sql.Tx, st statement, stmt *sql.Stmt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tx != tx {
+		b.tx, b.stmts = tx, map[statement]*sql.Stmt{}
+	}
+	b.stmts[st] = stmt
 }
 
 // query runs a statement, in tx if there is one, and calls scan for every row.
