@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -82,11 +83,16 @@ func (c Config) validate() error {
 	return errors.Join(faults...)
 }
 
-// Server is a NATS server in this process.
+// Server is a NATS server in this process. It is safe for concurrent use.
 type Server struct {
 	cfg    Config
-	server *server.Server
 	unlock func() error
+
+	mu     sync.Mutex
+	server *server.Server // another one after it was mended
+
+	end            sync.Once
+	ending, mended chan struct{} // closed by Shutdown, and when nothing is mended any more
 }
 
 // Start runs a server until Shutdown. [ErrHosted] is in the error's chain when the folder
@@ -103,10 +109,14 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, unlock: unlock}
+	s := &Server{cfg: cfg, unlock: unlock, ending: make(chan struct{}), mended: make(chan struct{})}
 	if s.server, err = run(cfg); err != nil {
 		return nil, errors.Join(err, unlock())
 	}
+	if tcp, ok := s.server.Addr().(*net.TCPAddr); ok {
+		s.cfg.Port = tcp.Port // which it keeps
+	}
+	go s.mend()
 	return s, nil
 }
 
@@ -164,7 +174,7 @@ func (s *Server) URL() string {
 }
 
 func (s *Server) address() string {
-	if tcp, ok := s.server.Addr().(*net.TCPAddr); ok {
+	if tcp, ok := s.current().Addr().(*net.TCPAddr); ok {
 		return net.JoinHostPort(tcp.IP.String(), strconv.Itoa(tcp.Port))
 	}
 	return ""
@@ -172,7 +182,7 @@ func (s *Server) address() string {
 
 // Dial connects from within this process; it is a Dial for nats.Config.
 func (s *Server) Dial(_ context.Context, options ...client.Option) (*client.Conn, error) {
-	conn, err := client.Connect(client.DefaultURL, append(options, client.InProcessServer(s.server), client.Token(s.cfg.Token))...)
+	conn, err := client.Connect(client.DefaultURL, append(options, client.InProcessServer(s.current()), client.Token(s.cfg.Token))...)
 	if err != nil {
 		return nil, fmt.Errorf("embedded: connect to the server in this process: %w", err)
 	}
@@ -185,10 +195,18 @@ func (s *Server) Config() nats.Config {
 }
 
 // Running reports whether the server serves.
-func (s *Server) Running() bool { return s.server.Running() }
+func (s *Server) Running() bool { return s.current().Running() }
+
+func (s *Server) current() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server
+}
 
 // Shutdown ends the server, writes what is not yet on disk, and lets go of the folder.
 func (s *Server) Shutdown() error {
+	s.end.Do(func() { close(s.ending) })
+	<-s.mended
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
 	return s.unlock()
