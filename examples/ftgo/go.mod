@@ -4,9 +4,12 @@ go 1.26.8
 
 require (
 	charm.land/lipgloss/v2 v2.0.6
+	github.com/jackc/pgx/v5 v5.12.0
 	github.com/skald-go/skald v0.0.0
 	github.com/skald-go/skald/broker/nats v0.0.0
 	github.com/skald-go/skald/broker/nats/embedded v0.0.0
+	github.com/skald-go/skald/internal/servers v0.0.0
+	github.com/skald-go/skald/store/postgres v0.0.0
 	github.com/skald-go/skald/store/sqlite v0.0.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
@@ -31,6 +34,9 @@ require (
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/lucasb-eyer/go-colorful v1.4.1 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
@@ -50,6 +56,7 @@ require (
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
@@ -60,5 +67,7 @@ replace (
 	github.com/skald-go/skald => ../..
 	github.com/skald-go/skald/broker/nats => ../../broker/nats
 	github.com/skald-go/skald/broker/nats/embedded => ../../broker/nats/embedded
+	github.com/skald-go/skald/internal/servers => ../../internal/servers
+	github.com/skald-go/skald/store/postgres => ../../store/postgres
 	github.com/skald-go/skald/store/sqlite => ../../store/sqlite
 )

@@ -15,9 +15,9 @@ import (
 
 const consumerID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
-func openAccounting(t *testing.T) (*accounting, host.Host) {
+func openAccounting(t *testing.T, on hosttest.Store) (*accounting, host.Host) {
 	t.Helper()
-	h := hosttest.New(t, "accounting", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	h := hosttest.New(t, on, "accounting", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
 	a, err := open(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,12 @@ func charge(t *testing.T, a *accounting, h host.Host, c accountingapi.Charge) er
 }
 
 func TestCardsAreAuthorizedUpToTheCreditLimit(t *testing.T) {
-	a, h := openAccounting(t)
+	hosttest.OnEachStore(t, cardsAreAuthorizedUpToTheCreditLimit)
+}
+
+func cardsAreAuthorizedUpToTheCreditLimit(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	a, h := openAccounting(t, on)
 	openFor(t, a, h, 1000)
 	for i, step := range []struct {
 		amount   int64
@@ -75,16 +80,16 @@ func TestCardsAreAuthorizedUpToTheCreditLimit(t *testing.T) {
 		t.Errorf("got %d %s", answer.Code, answer.Body)
 	}
 	for query, want := range map[string]int{
-		`SELECT count(*) FROM authorizations WHERE state = 'AUTHORIZED'`:                    3,
-		`SELECT count(*) FROM authorizations WHERE state = 'DECLINED'`:                      2,
-		`SELECT count(*) FROM effects WHERE step = 'authorize card' AND action = 'do'`:      3,
-		`SELECT count(*) FROM effects WHERE action = 'decline'`:                             2,
-		`SELECT count(*) FROM ledger`:                                                       8,
-		`SELECT sum(CASE side WHEN 'debit' THEN amount ELSE -amount END) FROM ledger`:       0,
-		`SELECT balance FROM ledger WHERE account = 'limit' ORDER BY entry DESC`:            1000,
-		`SELECT balance FROM ledger WHERE account = 'available' ORDER BY entry DESC`:        0,
-		`SELECT balance FROM ledger WHERE account = 'authorized' ORDER BY entry DESC`:       1000,
-		`SELECT count(*) FROM (SELECT 1 FROM ledger GROUP BY posting HAVING count(*) <> 2)`: 0,
+		`SELECT count(*) FROM authorizations WHERE state = 'AUTHORIZED'`:                           3,
+		`SELECT count(*) FROM authorizations WHERE state = 'DECLINED'`:                             2,
+		`SELECT count(*) FROM effects WHERE step = 'authorize card' AND action = 'do'`:             3,
+		`SELECT count(*) FROM effects WHERE action = 'decline'`:                                    2,
+		`SELECT count(*) FROM ledger`:                                                              8,
+		`SELECT sum(CASE side WHEN 'debit' THEN amount ELSE -amount END) FROM ledger`:              0,
+		`SELECT balance FROM ledger WHERE account = 'limit' ORDER BY entry DESC`:                   1000,
+		`SELECT balance FROM ledger WHERE account = 'available' ORDER BY entry DESC`:               0,
+		`SELECT balance FROM ledger WHERE account = 'authorized' ORDER BY entry DESC`:              1000,
+		`SELECT count(*) FROM (SELECT 1 FROM ledger GROUP BY posting HAVING count(*) <> 2) AS odd`: 0,
 	} {
 		if got := hosttest.Count(t, h, query); got != want {
 			t.Errorf("%s: %d, want %d", query, got, want)
@@ -93,7 +98,12 @@ func TestCardsAreAuthorizedUpToTheCreditLimit(t *testing.T) {
 }
 
 func TestAnAccountThatIsNotThereOrIsBehindIsNoRefusal(t *testing.T) {
-	a, h := openAccounting(t)
+	hosttest.OnEachStore(t, anAccountThatIsNotThereOrIsBehindIsNoRefusal)
+}
+
+func anAccountThatIsNotThereOrIsBehindIsNoRefusal(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	a, h := openAccounting(t, on)
 	c := accountingapi.Charge{OrderID: "o", ConsumerID: consumerID, ConsumerVersion: 3, Amount: 100}
 	for _, state := range []string{"absent", "behind"} {
 		err := charge(t, a, h, c)
@@ -109,8 +119,37 @@ func TestAnAccountThatIsNotThereOrIsBehindIsNoRefusal(t *testing.T) {
 	}
 }
 
-func TestAnAccountIsOpenedOnce(t *testing.T) {
-	a, h := openAccounting(t)
+// Two instances of the service may charge one account at the same time, where the database has
+// more than one writer.
+func TestInstancesDoNotOverdrawAnAccount(t *testing.T) {
+	a, h := openAccounting(t, hosttest.PostgreSQL)
+	openFor(t, a, h, 1000)
+	const charges = 16
+	outcomes := make(chan error, charges)
+	for i := range charges {
+		go func() {
+			c := accountingapi.Charge{OrderID: string(rune('a' + i)), ConsumerID: consumerID, ConsumerVersion: 2, Amount: 100}
+			outcomes <- charge(t, a, h, c)
+		}()
+	}
+	authorized := 0
+	for range charges {
+		if err := <-outcomes; err == nil {
+			authorized++
+		} else if _, declined := skald.AsRefusal(err); !declined {
+			t.Error(err)
+		}
+	}
+	if n := hosttest.Count(t, h, `SELECT authorized FROM accounts`); authorized != 10 || n != 1000 {
+		t.Errorf("%d authorizations, and the account says %d", authorized, n)
+	}
+}
+
+func TestAnAccountIsOpenedOnce(t *testing.T) { hosttest.OnEachStore(t, anAccountIsOpenedOnce) }
+
+func anAccountIsOpenedOnce(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	a, h := openAccounting(t, on)
 	openFor(t, a, h, 1000)
 	openFor(t, a, h, 1000)
 	if n := hosttest.Count(t, h, `SELECT count(*) FROM ledger`); n != 2 {
@@ -119,7 +158,7 @@ func TestAnAccountIsOpenedOnce(t *testing.T) {
 }
 
 func TestAnUnknownAccountIsNotFound(t *testing.T) {
-	a, _ := openAccounting(t)
+	a, _ := openAccounting(t, hosttest.SQLite)
 	if answer := hosttest.Do(t, a.routes(), "GET", "/v1/consumers/nobody/account", ""); answer.Code != 404 {
 		t.Errorf("got %d %s", answer.Code, answer.Body)
 	}

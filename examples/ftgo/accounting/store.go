@@ -12,17 +12,18 @@ import (
 
 // store is all SQL of the accounting service. Methods with a transaction run in it.
 type store struct {
-	insertAccount, selectAccount, updateAuthorized, insertAuthorization, insertPosting *sql.Stmt
+	insertAccount, selectAccount, lockAccount, updateAuthorized, insertAuthorization, insertPosting host.Statement
 }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
-	if err := h.Migrate(ctx, "accounting", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "accounting", schema); err != nil {
 		return nil, err
 	}
 	s := &store{}
 	return s, h.Prepare(ctx, "accounting",
 		host.Query{Into: &s.insertAccount, SQL: insertAccount},
 		host.Query{Into: &s.selectAccount, SQL: selectAccount},
+		host.Query{Into: &s.lockAccount, SQL: selectAccount, Lock: true},
 		host.Query{Into: &s.updateAuthorized, SQL: updateAuthorized},
 		host.Query{Into: &s.insertAuthorization, SQL: insertAuthorization},
 		host.Query{Into: &s.insertPosting, SQL: insertPosting})
@@ -38,10 +39,15 @@ func (s *store) open(ctx context.Context, tx *sql.Tx, c consumerapi.Consumer, at
 	return opened == 1, err
 }
 
-// find reads an account, in tx when there is one; false when it is not open.
+// find reads an account, and with a transaction keeps others from changing it; false when it is
+// not open.
 func (s *store) find(ctx context.Context, tx *sql.Tx, consumer string) (account, bool, error) {
 	var a account
-	err := host.QueryRow(ctx, tx, s.selectAccount, consumer).Scan(&a.consumerVersion, (*int64)(&a.creditLimit), (*int64)(&a.authorized))
+	query := s.selectAccount
+	if tx != nil {
+		query = s.lockAccount
+	}
+	err := host.QueryRow(ctx, tx, query, consumer).Scan(&a.consumerVersion, (*int64)(&a.creditLimit), (*int64)(&a.authorized))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return a, false, nil

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/examples/ftgo/gateway"
 )
 
@@ -86,6 +87,9 @@ func (a *App) openParts(ctx context.Context) error {
 // URL is the process's own address, http://HOST:PORT.
 func (a *App) URL() string { return "http://" + reachable(a.listener.Addr()) }
 
+// Databases are those of the services, whichever process they run in.
+func (a *App) Databases() databases.Databases { return a.config.Databases }
+
 // Services are the names of the services that run in this process.
 func (a *App) Services() []string { return slices.Clone(a.config.Services) }
 
@@ -127,7 +131,7 @@ func (a *App) announce() error {
 			return err
 		}
 	}
-	a.logger.Info("serving", "url", a.URL(), "services", a.config.Services, "data", a.config.Data)
+	a.logger.Info("serving", "url", a.URL(), "services", a.config.Services, "data", a.config.Data, "databases", a.config.Databases)
 	return nil
 }
 
@@ -174,7 +178,7 @@ func (a *App) Close() error {
 			faults = append(faults, a.broker.Close())
 		}
 		for _, p := range a.parts {
-			faults = append(faults, p.store.Close())
+			faults = append(faults, p.database.Close())
 		}
 		a.closed = errors.Join(faults...)
 	})

@@ -18,12 +18,18 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
 	"github.com/skald-go/skald/examples/ftgo/app"
 	"github.com/skald-go/skald/examples/ftgo/check"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 )
 
 // clean fails the test unless every invariant holds on the data folder.
 func clean(t *testing.T, data string) {
 	t.Helper()
-	report, err := check.Settled(t.Context(), data, patience)
+	cleanOn(t, databases.SQLite(data))
+}
+
+func cleanOn(t *testing.T, from databases.Databases) {
+	t.Helper()
+	report, err := check.Settled(t.Context(), from, patience)
 	if err != nil {
 		t.Fatal(err)
 	}

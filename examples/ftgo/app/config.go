@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/examples/ftgo/gateway"
 )
 
@@ -24,9 +25,11 @@ var later = []string{"history"}
 
 // Config of a process of the application.
 type Config struct {
-	// Data is the folder of the databases and of the broker. It is made when it does not exist.
-	// Required.
+	// Data is the folder of the embedded broker, of the processes' addresses, and of the databases
+	// that are files. It is made when it does not exist. Required.
 	Data string
+	// Databases of the services. Defaults to SQLite's in Data.
+	Databases databases.Databases
 	// Addr is the process's own address, HOST:PORT; port 0 takes a free one. Defaults to
 	// 127.0.0.1:8080.
 	Addr string
@@ -51,6 +54,9 @@ func (c *Config) normalize() error {
 	}
 	if len(c.Services) == 0 {
 		c.Services = slices.Clone(Services)
+	}
+	if c.Databases == nil {
+		c.Databases = databases.SQLite(c.Data)
 	}
 	if c.Drain == 0 {
 		c.Drain = 10 * time.Second

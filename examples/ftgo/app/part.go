@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 
@@ -11,13 +12,13 @@ import (
 	"github.com/skald-go/skald/broker/nats/embedded"
 	"github.com/skald-go/skald/examples/ftgo/accounting"
 	"github.com/skald-go/skald/examples/ftgo/consumer"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/examples/ftgo/gateway"
 	"github.com/skald-go/skald/examples/ftgo/host"
 	"github.com/skald-go/skald/examples/ftgo/kitchen"
 	"github.com/skald-go/skald/examples/ftgo/order"
 	"github.com/skald-go/skald/examples/ftgo/restaurant"
 	"github.com/skald-go/skald/service"
-	"github.com/skald-go/skald/store/sqlite"
 )
 
 // makers make the services with data on their hosts.
@@ -31,33 +32,33 @@ var makers = map[string]func(context.Context, host.Host) (http.Handler, error){
 
 // part is a service with its own database.
 type part struct {
-	name    string
-	store   *sqlite.Store
-	service *service.Service
-	handler http.Handler
+	name     string
+	database *databases.Database
+	service  *service.Service
+	handler  http.Handler
 }
 
 func openPart(ctx context.Context, name string, config Config, via *broker) (*part, error) {
-	store, err := sqlite.Open(ctx, filepath.Join(config.Data, name+".db"), sqlite.Config{})
+	logger := config.Logger.With("service", name)
+	database, err := config.Databases.Open(ctx, name, logger)
 	if err != nil {
 		return nil, err
 	}
-	p := &part{name: name, store: store}
-	if err := p.make(ctx, config, via); err != nil {
-		return nil, errors.Join(err, store.Close())
+	p := &part{name: name, database: database}
+	if err := p.make(ctx, config, via, logger); err != nil {
+		return nil, errors.Join(err, database.Close())
 	}
 	return p, nil
 }
 
-func (p *part) make(ctx context.Context, config Config, via *broker) error {
-	logger := config.Logger.With("service", p.name)
+func (p *part) make(ctx context.Context, config Config, via *broker, logger *slog.Logger) error {
 	var err error
-	p.service, err = service.New(p.name, p.store, via.Broker, service.Config{Logger: config.Logger})
+	p.service, err = service.New(p.name, p.database.Store, via.Broker, service.Config{Logger: config.Logger})
 	if err != nil {
 		return err
 	}
 	p.handler, err = makers[p.name](ctx, host.Host{
-		DB: p.store.DB(), Dialect: host.SQLite, Service: p.service, Logger: logger,
+		DB: p.database.DB, Dialect: p.database.Dialect, Service: p.service, Logger: logger,
 	})
 	return err
 }

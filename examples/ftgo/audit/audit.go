@@ -13,8 +13,14 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/host"
 )
 
-//go:embed sqlite.sql
-var sqliteSchema string
+var (
+	//go:embed sqlite.sql
+	sqliteSchema string
+	//go:embed postgres.sql
+	postgresSchema string
+
+	schema = host.Schema{host.SQLite: sqliteSchema, host.PostgreSQL: postgresSchema}
+)
 
 const insertEffect = `INSERT INTO effects (order_id, step, action, at) VALUES (?, ?, ?, ?)`
 
@@ -26,11 +32,11 @@ const (
 )
 
 // Log is a service's record of its effects.
-type Log struct{ insert *sql.Stmt }
+type Log struct{ insert host.Statement }
 
 // Open makes the tables and triggers in a service's database.
 func Open(ctx context.Context, h host.Host) (*Log, error) {
-	if err := h.Migrate(ctx, "audit", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "audit", schema); err != nil {
 		return nil, err
 	}
 	l := &Log{}

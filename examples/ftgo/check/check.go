@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/skald-go/skald/examples/ftgo/databases"
 )
 
 // Invariant is one of the things that always hold, by its number in FTGO's description.
@@ -71,9 +73,9 @@ const betweenLooks = 250 * time.Millisecond
 
 // Settled is Run once things are quiet: while there are violations and something goes on, or
 // may be under way, it looks again until patience runs out.
-func Settled(ctx context.Context, folder string, patience time.Duration) (Report, error) {
+func Settled(ctx context.Context, from databases.Databases, patience time.Duration) (Report, error) {
 	deadline := time.Now().Add(patience)
-	looked, err := Run(ctx, folder)
+	looked, err := Run(ctx, from)
 	for err == nil && !looked.OK() && time.Now().Before(deadline) {
 		select {
 		case <-ctx.Done():
@@ -81,7 +83,7 @@ func Settled(ctx context.Context, folder string, patience time.Duration) (Report
 		case <-time.After(betweenLooks):
 		}
 		before := looked
-		looked, err = Run(ctx, folder)
+		looked, err = Run(ctx, from)
 		if looked.activity == before.activity && !looked.unfinished() {
 			break
 		}
@@ -89,10 +91,10 @@ func Settled(ctx context.Context, folder string, patience time.Duration) (Report
 	return looked, err
 }
 
-// Run reads the databases in a data folder and verifies every invariant. Its error says that
+// Run reads the services' databases and verifies every invariant. Its error says that
 // it could not.
-func Run(ctx context.Context, folder string) (Report, error) {
-	s, err := read(ctx, folder)
+func Run(ctx context.Context, from databases.Databases) (Report, error) {
+	s, err := read(ctx, from)
 	if err != nil {
 		return Report{}, err
 	}

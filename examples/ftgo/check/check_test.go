@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald/examples/ftgo/check"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/store/sqlite"
 )
 
@@ -118,7 +119,7 @@ func build(t *testing.T) string {
 
 func TestASoundWorldHasNoViolations(t *testing.T) {
 	t.Parallel()
-	report, err := check.Run(t.Context(), build(t))
+	report, err := check.Run(t.Context(), databases.SQLite(build(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +215,7 @@ func TestEveryInvariantFindsWhatIsPlanted(t *testing.T) {
 			t.Parallel()
 			folder := build(t)
 			execute(t, filepath.Join(folder, p.service+".db"), p.sql)
-			report, err := check.Run(t.Context(), folder)
+			report, err := check.Run(t.Context(), databases.SQLite(folder))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +245,7 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 		`INSERT INTO skald_unpublished (id, position_commit, position_index, channel, order_key, attempts, next_attempt, reason, added_at, message) VALUES ({11}, 1, 0, 'ftgo.consumer', 'k', 1, 0, 'r', 1, x'')`,
 		`UPDATE skald_sagas SET status = 'parked', reason = 'stuck' WHERE key = 'o2'`,
 		`UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`)
-	report, err := check.Run(t.Context(), folder)
+	report, err := check.Run(t.Context(), databases.SQLite(folder))
 	if err != nil || !report.OK() {
 		t.Errorf("%v, %v", report.Violations, err)
 	}
@@ -252,14 +253,14 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 
 func TestWhatCannotBeReadIsAnError(t *testing.T) {
 	t.Parallel()
-	if _, err := check.Run(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "--data") {
+	if _, err := check.Run(t.Context(), databases.SQLite(t.TempDir())); err == nil || !strings.Contains(err.Error(), "--data") {
 		t.Errorf("an empty folder: %v", err)
 	}
 	folder := build(t)
 	if err := os.WriteFile(filepath.Join(folder, "kitchen.db"), []byte("garbage, and more of it than fits a header of SQLite's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := check.Run(t.Context(), folder); err == nil || !strings.Contains(err.Error(), "kitchen.db") {
+	if _, err := check.Run(t.Context(), databases.SQLite(folder)); err == nil || !strings.Contains(err.Error(), "the kitchen service's database") {
 		t.Errorf("a damaged database: %v", err)
 	}
 }
@@ -270,12 +271,12 @@ func TestSettledWaitsForWhatIsUnderWay(t *testing.T) {
 	folder := build(t)
 	kitchen := filepath.Join(folder, "kitchen.db")
 	execute(t, kitchen, `DELETE FROM audit_handled WHERE id = {12}`)
-	if report, err := check.Settled(t.Context(), folder, 0); err != nil || report.OK() {
+	if report, err := check.Settled(t.Context(), databases.SQLite(folder), 0); err != nil || report.OK() {
 		t.Errorf("without patience: %+v, %v", report, err)
 	}
 	settled := make(chan error, 1)
 	go func() {
-		report, err := check.Settled(t.Context(), folder, time.Minute)
+		report, err := check.Settled(t.Context(), databases.SQLite(folder), time.Minute)
 		if err == nil && !report.OK() {
 			err = fmt.Errorf("%v", report.Violations)
 		}

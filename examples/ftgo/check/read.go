@@ -5,13 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 )
 
 // owners are the services with a database, and what is read of each.
@@ -27,40 +23,38 @@ var owners = []struct {
 }
 
 // read takes the snapshot: each database as of one moment.
-func read(ctx context.Context, folder string) (*snapshot, error) {
+func read(ctx context.Context, from databases.Databases) (*snapshot, error) {
 	s := newSnapshot()
 	for _, owner := range owners {
-		path := filepath.Join(folder, owner.service+".db")
-		switch _, err := os.Stat(path); {
-		case errors.Is(err, fs.ErrNotExist):
-			s.absent = append(s.absent, owner.service)
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("check: the services' data folder: %w", err)
-		}
 		readAll := slices.Concat([]func(context.Context, *reader){readEffects, readSent, readHandled, readHeld, readUnpublished}, owner.read)
-		if err := readDatabase(ctx, s, owner.service, path, readAll); err != nil {
-			return nil, fmt.Errorf("check: read the %s service's database %s: %w", owner.service, path, err)
+		switch err := readDatabase(ctx, s, owner.service, from, readAll); {
+		case errors.Is(err, databases.ErrAbsent):
+			s.absent = append(s.absent, owner.service)
+		case err != nil:
+			return nil, fmt.Errorf("check: read the %s service's database in %s: %w", owner.service, from, err)
+		default:
+			s.services = append(s.services, owner.service)
 		}
-		s.services = append(s.services, owner.service)
 	}
 	if len(s.services) == 0 {
-		return nil, fmt.Errorf("check: there is no database of any service in %s: name the services' data folder with --data", folder)
+		return nil, fmt.Errorf("check: there is no database of any service in %s: name the services' data folder with --data, or their server with --store and --dsn", from)
 	}
 	return s, nil
 }
 
-// readDatabase reads one database as of one moment.
-func readDatabase(ctx context.Context, s *snapshot, service, path string, parts []func(context.Context, *reader)) error {
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(10000)")
+func readDatabase(ctx context.Context, s *snapshot, service string, from databases.Databases, parts []func(context.Context, *reader)) error {
+	db, err := from.Read(ctx, service)
 	if err != nil {
 		return err
 	}
 	return errors.Join(readParts(ctx, s, service, db, parts), db.Close())
 }
 
+// oneMoment is what a database's transaction sees, whatever others commit meanwhile.
+var oneMoment = sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}
+
 func readParts(ctx context.Context, s *snapshot, service string, db *sql.DB, parts []func(context.Context, *reader)) error {
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := db.BeginTx(ctx, &oneMoment)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func readSent(ctx context.Context, r *reader) {
 	r.rows(ctx, `SELECT DISTINCT id, kind, channel, type FROM audit_sent`, func(scan scan) error {
 		m := sent{sender: r.service}
 		var id skald.ID
-		if err := scan((*blobID)(&id), &m.kind, &m.channel, &m.name); err != nil {
+		if err := scan((*storedID)(&id), &m.kind, &m.channel, &m.name); err != nil {
 			return err
 		}
 		r.s.sent[id] = m
@@ -39,7 +39,7 @@ func readHandled(ctx context.Context, r *reader) {
 			to    receipt
 			times int
 		)
-		if err := scan((*blobID)(&to.id), &to.group, &times); err != nil {
+		if err := scan((*storedID)(&to.id), &to.group, &times); err != nil {
 			return err
 		}
 		r.s.handled[to] += times
@@ -50,7 +50,7 @@ func readHandled(ctx context.Context, r *reader) {
 func readHeld(ctx context.Context, r *reader) {
 	r.rows(ctx, `SELECT id, grp FROM skald_held`, func(scan scan) error {
 		var to receipt
-		if err := scan((*blobID)(&to.id), &to.group); err != nil {
+		if err := scan((*storedID)(&to.id), &to.group); err != nil {
 			return err
 		}
 		r.s.held[to] = true
@@ -61,7 +61,7 @@ func readHeld(ctx context.Context, r *reader) {
 func readUnpublished(ctx context.Context, r *reader) {
 	r.rows(ctx, `SELECT id FROM skald_unpublished`, func(scan scan) error {
 		var id skald.ID
-		if err := scan((*blobID)(&id)); err != nil {
+		if err := scan((*storedID)(&id)); err != nil {
 			return err
 		}
 		r.s.unpublished[id] = true
@@ -72,7 +72,7 @@ func readUnpublished(ctx context.Context, r *reader) {
 func readSagas(ctx context.Context, r *reader) {
 	r.rows(ctx, `SELECT id, name, key, status, step, reason FROM skald_sagas ORDER BY id`, func(scan scan) error {
 		i := &instance{done: map[string]bool{}}
-		if err := scan((*blobID)(&i.id), &i.name, &i.key, &i.status, &i.step, &i.reason); err != nil {
+		if err := scan((*storedID)(&i.id), &i.name, &i.key, &i.status, &i.step, &i.reason); err != nil {
 			return err
 		}
 		r.s.sagas = append(r.s.sagas, i)
@@ -94,7 +94,7 @@ func readHistory(ctx context.Context, r *reader) {
 			id         skald.ID
 			step, what string
 		)
-		if err := scan((*blobID)(&id), &step, &what); err != nil {
+		if err := scan((*storedID)(&id), &step, &what); err != nil {
 			return err
 		}
 		if i := byID[id]; i != nil {
@@ -119,11 +119,16 @@ func (i *instance) tell(step, what string) {
 	}
 }
 
-// blobID scans an id from its 16 bytes.
-type blobID skald.ID
+// storedID scans an id from its 16 bytes, or from a UUID's text.
+type storedID skald.ID
 
 // Scan implements [database/sql.Scanner].
-func (id *blobID) Scan(value any) error {
+func (id *storedID) Scan(value any) error {
+	if text, ok := value.(string); ok {
+		parsed, err := skald.ParseID(text)
+		*id = storedID(parsed)
+		return err
+	}
 	b, ok := value.([]byte)
 	if !ok || len(b) != len(id) {
 		return fmt.Errorf("%v is not the 16 bytes of an id", value)

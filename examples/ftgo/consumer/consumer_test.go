@@ -16,9 +16,9 @@ import (
 	"github.com/skald-go/skald/skaldtest"
 )
 
-func openConsumers(t *testing.T) (*consumers, host.Host) {
+func openConsumers(t *testing.T, on hosttest.Store) (*consumers, host.Host) {
 	t.Helper()
-	h := hosttest.New(t, "consumer", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	h := hosttest.New(t, on, "consumer", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
 	c, err := open(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,12 @@ func openConsumers(t *testing.T) (*consumers, host.Host) {
 }
 
 func TestAConsumerIsRegisteredAndTold(t *testing.T) {
-	c, h := openConsumers(t)
+	hosttest.OnEachStore(t, aConsumerIsRegisteredAndTold)
+}
+
+func aConsumerIsRegisteredAndTold(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	c, h := openConsumers(t, on)
 	answer := hosttest.Do(t, c.routes(), http.MethodPost, "/v1/consumers", `{"name":"Ada","orderLimit":"50.00","creditLimit":"100.00"}`)
 	var made view
 	if err := json.Unmarshal(answer.Body.Bytes(), &made); err != nil || answer.Code != 201 {
@@ -41,10 +46,10 @@ func TestAConsumerIsRegisteredAndTold(t *testing.T) {
 	if again.Code != 200 || again.Body.String() != answer.Body.String() {
 		t.Errorf("GET: %d %s, POST: %s", again.Code, again.Body, answer.Body)
 	}
-	sent := `SELECT count(*) FROM skald_outbox WHERE type = ? AND channel = ? AND key = ? AND payload = CAST(? AS BLOB)`
 	told := `{"id":"` + made.ID + `","version":1,"name":"Ada","orderLimit":"50.00","creditLimit":"100.00"}`
-	if n := hosttest.Count(t, h, sent, consumerapi.ConsumerRegistered.Name, consumerapi.Events, made.ID, told); n != 1 {
-		t.Errorf("%d events %s", n, told)
+	sent := hosttest.Sent(t, h, consumerapi.Events)
+	if len(sent) != 1 || sent[0].Type != consumerapi.ConsumerRegistered.Name || sent[0].Key != made.ID || string(sent[0].Payload) != told {
+		t.Errorf("sent %v, want %s", sent, told)
 	}
 	if n := hosttest.Count(t, h, `SELECT count(*) FROM audit_sent WHERE kind = 3 AND channel = ?`, consumerapi.Events); n != 1 {
 		t.Errorf("%d sent messages on record", n)
@@ -52,7 +57,7 @@ func TestAConsumerIsRegisteredAndTold(t *testing.T) {
 }
 
 func TestBadConsumersAreRefusedWithTheFieldNamed(t *testing.T) {
-	c, h := openConsumers(t)
+	c, h := openConsumers(t, hosttest.SQLite)
 	for body, field := range map[string]string{
 		`{"creditLimit":"1.00"}`:                                           "name",
 		`{"name":"Ada"}`:                                                   "creditLimit",
@@ -79,7 +84,12 @@ func TestBadConsumersAreRefusedWithTheFieldNamed(t *testing.T) {
 }
 
 func TestVerificationAppliesTheOrderLimit(t *testing.T) {
-	c, h := openConsumers(t)
+	hosttest.OnEachStore(t, verificationAppliesTheOrderLimit)
+}
+
+func verificationAppliesTheOrderLimit(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	c, h := openConsumers(t, on)
 	limit := money.Amount(5000)
 	limited := consumerapi.Consumer{ID: "limited", Version: 1, OrderLimit: &limit}
 	free := consumerapi.Consumer{ID: "free", Version: 1}

@@ -13,10 +13,10 @@ import (
 
 // store is all SQL of the consumer service. Methods with a transaction run in it, the others
 // read what is committed.
-type store struct{ insert, selectByID, selectOrderLimit *sql.Stmt }
+type store struct{ insert, selectByID, selectOrderLimit host.Statement }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
-	if err := h.Migrate(ctx, "consumer", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "consumer", schema); err != nil {
 		return nil, err
 	}
 	s := &store{}

@@ -93,7 +93,7 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 	}()
 	err = report.measure(ctx, config, services.URL())
 	if err == nil {
-		report.Check, err = check.Settled(ctx, folder, settling)
+		report.Check, err = check.Settled(ctx, services.Databases(), settling)
 	}
 	report.judge()
 	if err == nil && config.Stay != nil {

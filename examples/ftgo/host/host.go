@@ -4,7 +4,6 @@ package host
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -16,17 +15,14 @@ import (
 type Host struct {
 	// DB is the store's own pool: the transactions that handlers get come from it.
 	DB *sql.DB
-	// Dialect of the database. Only SQLite works yet.
-	Dialect string
+	// Dialect of the database.
+	Dialect Dialect
 	Service *service.Service
 	Logger  *slog.Logger
 }
 
-// SQLite is the dialect of the embedded default.
-const SQLite = "sqlite"
-
 // Schema is a service's own tables in each dialect.
-type Schema map[string]string
+type Schema map[Dialect]string
 
 // Migrate runs the statements of the host's dialect. They can be run again and again.
 func (h Host) Migrate(ctx context.Context, owner string, schema Schema) error {
@@ -34,29 +30,8 @@ func (h Host) Migrate(ctx context.Context, owner string, schema Schema) error {
 	if !ok {
 		return fmt.Errorf("%s: no schema for the dialect %q", owner, h.Dialect)
 	}
-	if _, err := h.DB.ExecContext(ctx, statements); err != nil {
+	if _, err := h.DB.ExecContext(ctx, h.Dialect.once(statements)); err != nil {
 		return fmt.Errorf("%s: make the schema: %w", owner, err)
 	}
 	return nil
-}
-
-// Query is a statement to prepare, and where to put it.
-type Query struct {
-	Into **sql.Stmt
-	SQL  string
-}
-
-// Prepare prepares statements for the life of DB: what runs for every message or request is
-// parsed once for each connection. It returns every fault at once.
-func (h Host) Prepare(ctx context.Context, owner string, queries ...Query) error {
-	var faults []error
-	for _, q := range queries {
-		statement, err := h.DB.PrepareContext(ctx, q.SQL) //nolint:sqlclosecheck // closed with DB
-		if err != nil {
-			faults = append(faults, fmt.Errorf("%s: prepare %q: %w", owner, q.SQL, err))
-			continue
-		}
-		*q.Into = statement
-	}
-	return errors.Join(faults...)
 }

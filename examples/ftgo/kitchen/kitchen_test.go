@@ -18,9 +18,9 @@ import (
 
 const ticketID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
-func openKitchen(t *testing.T) (*kitchen, host.Host) {
+func openKitchen(t *testing.T, on hosttest.Store) (*kitchen, host.Host) {
 	t.Helper()
-	h := hosttest.New(t, "kitchen", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	h := hosttest.New(t, on, "kitchen", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
 	k, err := open(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,12 @@ func TestOnlyWhatIsOnTheMenuIsPrepared(t *testing.T) {
 }
 
 func TestAReplicaThatIsBehindIsNoRefusal(t *testing.T) {
-	k, h := openKitchen(t)
+	hosttest.OnEachStore(t, aReplicaThatIsBehindIsNoRefusal)
+}
+
+func aReplicaThatIsBehindIsNoRefusal(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	k, h := openKitchen(t, on)
 	for _, version := range []string{"absent", "behind"} {
 		err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := k.create(ctx, tx, kitchenapi.NewTicket{TicketID: ticketID, RestaurantID: "r", RestaurantVersion: 2})
@@ -76,11 +81,9 @@ func TestAReplicaThatIsBehindIsNoRefusal(t *testing.T) {
 // replicate puts a version of the restaurant where the service's replica reads it.
 func replicate(t *testing.T, h host.Host, version int) {
 	t.Helper()
-	_, err := h.DB.ExecContext(t.Context(), `INSERT OR REPLACE INTO restaurant_replica VALUES ('r', ?, ?)`,
+	hosttest.Exec(t, h, `DELETE FROM restaurant_replica`)
+	hosttest.Exec(t, h, `INSERT INTO restaurant_replica VALUES ('r', ?, ?)`,
 		version, `{"id":"r","version":`+string(rune('0'+version))+`,"menu":[{"id":"soup","name":"Soup","price":"1.00"}]}`)
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func create(t *testing.T, k *kitchen, h host.Host, version int) {
@@ -98,7 +101,12 @@ func create(t *testing.T, k *kitchen, h host.Host, version int) {
 }
 
 func TestATicketIsConfirmedOrRejectedOnce(t *testing.T) {
-	k, h := openKitchen(t)
+	hosttest.OnEachStore(t, aTicketIsConfirmedOrRejectedOnce)
+}
+
+func aTicketIsConfirmedOrRejectedOnce(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	k, h := openKitchen(t, on)
 	replicate(t, h, 1)
 	create(t, k, h, 1)
 	ticket := kitchenapi.Ticket{TicketID: ticketID}
@@ -124,11 +132,12 @@ func TestATicketIsConfirmedOrRejectedOnce(t *testing.T) {
 }
 
 func TestTheKitchenWorksOnATicketStepByStep(t *testing.T) {
-	h := hosttest.New(t, "kitchen", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
-	k, err := open(t.Context(), h)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hosttest.OnEachStore(t, theKitchenWorksOnATicketStepByStep)
+}
+
+func theKitchenWorksOnATicketStepByStep(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	k, h := openKitchen(t, on)
 	hosttest.Run(t, h.Service)
 	replicate(t, h, 1)
 	create(t, k, h, 1)
@@ -140,7 +149,7 @@ func TestTheKitchenWorksOnATicketStepByStep(t *testing.T) {
 		}
 	}
 	post("accept", 409) // CREATE_PENDING: the saga holds it
-	err = hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := k.confirm(ctx, tx, kitchenapi.Ticket{TicketID: ticketID})
 		return err
 	})

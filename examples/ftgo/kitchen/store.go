@@ -12,17 +12,18 @@ import (
 )
 
 // store is all SQL of the kitchen service. Methods with a transaction run in it.
-type store struct{ insert, updateState, selectByID *sql.Stmt }
+type store struct{ insert, updateState, selectByID, lockByID host.Statement }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
-	if err := h.Migrate(ctx, "kitchen", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "kitchen", schema); err != nil {
 		return nil, err
 	}
 	s := &store{}
 	return s, h.Prepare(ctx, "kitchen",
 		host.Query{Into: &s.insert, SQL: insertTicket},
 		host.Query{Into: &s.updateState, SQL: updateState},
-		host.Query{Into: &s.selectByID, SQL: selectTicket})
+		host.Query{Into: &s.selectByID, SQL: selectTicket},
+		host.Query{Into: &s.lockByID, SQL: selectTicket, Lock: true})
 }
 
 // ticket is a stored ticket; times are microseconds since 1970.
@@ -57,10 +58,15 @@ func (s *store) move(ctx context.Context, tx *sql.Tx, id string, from, to State,
 	return nil
 }
 
-// find reads a ticket, in tx when there is one; false when there is no such ticket.
+// find reads a ticket, and with a transaction keeps others from changing it; false when there is
+// no such ticket.
 func (s *store) find(ctx context.Context, tx *sql.Tx, id string) (ticket, bool, error) {
 	t := ticket{id: id}
-	err := host.QueryRow(ctx, tx, s.selectByID, id).Scan(&t.restaurantID, &t.state, &t.lineItems, &t.createdAt, &t.updatedAt)
+	query := s.selectByID
+	if tx != nil {
+		query = s.lockByID
+	}
+	err := host.QueryRow(ctx, tx, query, id).Scan(&t.restaurantID, &t.state, &t.lineItems, &t.createdAt, &t.updatedAt)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return t, false, nil

@@ -6,4 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A server of this process ends with it.
+var server = goleak.IgnoreAnyFunction("github.com/skald-go/skald/internal/servers.(*process).wait")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, server) }

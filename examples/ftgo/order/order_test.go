@@ -64,10 +64,10 @@ type world struct {
 	others *others
 }
 
-func newWorld(t *testing.T, decline func(accountingapi.Charge) error) *world {
+func newWorld(t *testing.T, on hosttest.Store, decline func(accountingapi.Charge) error) *world {
 	t.Helper()
 	broker := skaldtest.NewBroker(skaldtest.BrokerConfig{})
-	h := hosttest.New(t, "order", broker)
+	h := hosttest.New(t, on, "order", broker)
 	handler, err := New(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,12 @@ func (w *world) get(t *testing.T, id string) map[string]any {
 }
 
 func TestAnOrderIsApprovedStepByStep(t *testing.T) {
-	w := newWorld(t, nil)
+	hosttest.OnEachStore(t, anOrderIsApprovedStepByStep)
+}
+
+func anOrderIsApprovedStepByStep(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	w := newWorld(t, on, nil)
 	w.tell(t)
 	id := w.place(t)
 	if states := w.states(t, id); !strings.HasSuffix(states, "APPROVED") {
@@ -184,7 +189,12 @@ func TestAnOrderIsApprovedStepByStep(t *testing.T) {
 }
 
 func TestADeclinedCardRejectsTheOrderAfterItsTicket(t *testing.T) {
-	w := newWorld(t, func(accountingapi.Charge) error {
+	hosttest.OnEachStore(t, aDeclinedCardRejectsTheOrderAfterItsTicket)
+}
+
+func aDeclinedCardRejectsTheOrderAfterItsTicket(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	w := newWorld(t, on, func(accountingapi.Charge) error {
 		return skald.Refuse(accountingapi.RefusedDeclined, "no credit").Keep()
 	})
 	w.tell(t)
@@ -205,7 +215,7 @@ func TestADeclinedCardRejectsTheOrderAfterItsTicket(t *testing.T) {
 }
 
 func TestARequestWaitsForAReplicaThatIsOnItsWay(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, hosttest.SQLite, nil)
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
@@ -216,7 +226,7 @@ func TestARequestWaitsForAReplicaThatIsOnItsWay(t *testing.T) {
 }
 
 func TestAnUnknownConsumerOrRestaurantIsRefusedWhenPatienceEnds(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, hosttest.SQLite, nil)
 	began := time.Now()
 	answer := hosttest.Do(t, w, http.MethodPost, "/v1/orders", goodOrder)
 	for _, field := range []string{"consumerId", "restaurantId"} {
@@ -232,8 +242,11 @@ func TestAnUnknownConsumerOrRestaurantIsRefusedWhenPatienceEnds(t *testing.T) {
 	}
 }
 
-func TestOneKeyAndBodyIsOneOrder(t *testing.T) {
-	w := newWorld(t, nil)
+func TestOneKeyAndBodyIsOneOrder(t *testing.T) { hosttest.OnEachStore(t, oneKeyAndBodyIsOneOrder) }
+
+func oneKeyAndBodyIsOneOrder(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	w := newWorld(t, on, nil)
 	w.tell(t)
 	ids := make([]string, 16)
 	var group sync.WaitGroup
@@ -273,11 +286,13 @@ func TestOneKeyAndBodyIsOneOrder(t *testing.T) {
 // clearMenu takes everything off the menu that the order service knows.
 func (w *world) clearMenu(t *testing.T) {
 	t.Helper()
-	_, err := w.host.DB.ExecContext(t.Context(),
-		`UPDATE restaurant_replica SET version = 4, content = json_set(content, '$.version', 4, '$.menu', json('[]'))`)
+	empty := ajanta()
+	empty.Version, empty.Menu = 4, nil
+	content, err := json.Marshal(empty)
 	if err != nil {
 		t.Fatal(err)
 	}
+	hosttest.Exec(t, w.host, `UPDATE restaurant_replica SET version = ?, content = ?`, empty.Version, string(content))
 	if answer := hosttest.Do(t, w, http.MethodPost, "/v1/orders", goodOrder); answer.Code != 422 {
 		t.Errorf("with an empty menu: %d", answer.Code)
 	}
@@ -296,7 +311,7 @@ func (l *listening) Write(b []byte) (int, error) {
 
 func TestManyStreamsOfOneOrderAllEnd(t *testing.T) {
 	release := make(chan struct{})
-	w := newWorld(t, func(accountingapi.Charge) error { <-release; return nil })
+	w := newWorld(t, hosttest.SQLite, func(accountingapi.Charge) error { <-release; return nil })
 	w.tell(t)
 	id := w.place(t)
 	var group, ready sync.WaitGroup
@@ -317,7 +332,7 @@ func TestManyStreamsOfOneOrderAllEnd(t *testing.T) {
 
 func TestAStreamEndsWithItsClient(t *testing.T) {
 	release := make(chan struct{})
-	w := newWorld(t, func(accountingapi.Charge) error { <-release; return nil })
+	w := newWorld(t, hosttest.SQLite, func(accountingapi.Charge) error { <-release; return nil })
 	defer close(release)
 	w.tell(t)
 	id := w.place(t)
@@ -341,7 +356,7 @@ func TestAStreamEndsWithItsClient(t *testing.T) {
 }
 
 func TestAnUnknownOrderIsNotFound(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, hosttest.SQLite, nil)
 	for _, id := range []string{"none", skald.NewID().String()} {
 		for _, path := range []string{"/v1/orders/" + id, "/v1/orders/" + id + "/events"} {
 			if answer := hosttest.Do(t, w, http.MethodGet, path, ""); answer.Code != 404 {

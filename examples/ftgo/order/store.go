@@ -16,12 +16,12 @@ import (
 // store is all SQL of the order service. Methods with a transaction run in it, the others read
 // what is committed.
 type store struct {
-	insertOrder, updateState, selectOrder, selectChange, selectByKey *sql.Stmt
-	selectConsumer, upsertConsumer                                   *sql.Stmt
+	insertOrder, updateState, selectOrder, selectChange, selectByKey host.Statement
+	selectConsumer, upsertConsumer                                   host.Statement
 }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
-	if err := h.Migrate(ctx, "order", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "order", schema); err != nil {
 		return nil, err
 	}
 	s := &store{}

@@ -23,6 +23,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/accounting"
 	"github.com/skald-go/skald/examples/ftgo/check"
 	"github.com/skald-go/skald/examples/ftgo/consumer"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/examples/ftgo/host"
 	"github.com/skald-go/skald/examples/ftgo/kitchen"
 	"github.com/skald-go/skald/examples/ftgo/order"
@@ -76,13 +77,13 @@ func TestKilledAtEveryPoint(t *testing.T) {
 			if err == nil || !strings.Contains(output, "reached "+point) {
 				t.Fatalf("the process was not killed (%v):\n%s", err, output)
 			}
-			if left, err := check.Run(t.Context(), data); err != nil || left.Orders > 1 != after.placed {
+			if left, err := check.Run(t.Context(), databases.SQLite(data)); err != nil || left.Orders > 1 != after.placed {
 				t.Errorf("after the kill there are %d orders besides the first, %v", left.Orders-1, err)
 			}
 			if output, err := application(t, data, ""); err != nil {
 				t.Fatalf("%v\n%s", err, output)
 			}
-			report, err := check.Run(t.Context(), data)
+			report, err := check.Run(t.Context(), databases.SQLite(data))
 			if err != nil || report.Orders != orders {
 				t.Errorf("%d orders, want %d, %v", report.Orders, orders, err)
 			}
@@ -115,7 +116,7 @@ func TestApplication(t *testing.T) {
 		select {}
 	}
 	// An order's state is there before its saga's last reply.
-	if _, err := check.Settled(t.Context(), data, patience); err != nil {
+	if _, err := check.Settled(t.Context(), databases.SQLite(data), patience); err != nil {
 		t.Error(err)
 	}
 	stop()

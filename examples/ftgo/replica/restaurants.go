@@ -18,7 +18,7 @@ import (
 
 // Restaurants is a replica of all restaurants with their menus. It is safe for concurrent use.
 type Restaurants struct {
-	version, content, upsert *sql.Stmt
+	version, content, upsert host.Statement
 
 	cache cache
 	hub   watch.Hub[struct{}]
@@ -26,7 +26,7 @@ type Restaurants struct {
 
 // OpenRestaurants makes the replica's table. Register feeds it.
 func OpenRestaurants(ctx context.Context, h host.Host) (*Restaurants, error) {
-	if err := h.Migrate(ctx, "replica", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "replica", schema); err != nil {
 		return nil, err
 	}
 	r := &Restaurants{}

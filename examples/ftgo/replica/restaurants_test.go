@@ -13,9 +13,9 @@ import (
 	"github.com/skald-go/skald/skaldtest"
 )
 
-func openReplica(t *testing.T) (*Restaurants, host.Host) {
+func openReplica(t *testing.T, on hosttest.Store) (*Restaurants, host.Host) {
 	t.Helper()
-	h := hosttest.New(t, "order", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	h := hosttest.New(t, on, "order", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
 	r, err := OpenRestaurants(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,12 @@ func menu(version int, items ...string) restaurantapi.Restaurant {
 }
 
 func TestTheNewestVersionStaysWhateverTheOrderOfEvents(t *testing.T) {
-	replica, h := openReplica(t)
+	hosttest.OnEachStore(t, theNewestVersionStaysWhateverTheOrderOfEvents)
+}
+
+func theNewestVersionStaysWhateverTheOrderOfEvents(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	replica, h := openReplica(t, on)
 	if _, ok, err := replica.Await(t.Context(), "r", 0); ok || err != nil {
 		t.Fatalf("an empty replica has it: %t, %v", ok, err)
 	}
@@ -61,7 +66,12 @@ func TestTheNewestVersionStaysWhateverTheOrderOfEvents(t *testing.T) {
 }
 
 func TestATransactionSeesItsOwnVersionAndOthersTheCommittedOne(t *testing.T) {
-	replica, h := openReplica(t)
+	hosttest.OnEachStore(t, aTransactionSeesItsOwnVersionAndOthersTheCommittedOne)
+}
+
+func aTransactionSeesItsOwnVersionAndOthersTheCommittedOne(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	replica, h := openReplica(t, on)
 	undo := skald.Refuse("undo", "nothing is to stay")
 	see := func(version int) {
 		t.Helper()

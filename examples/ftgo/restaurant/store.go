@@ -12,17 +12,18 @@ import (
 )
 
 // store is all SQL of the restaurant service.
-type store struct{ insert, update, selectByID *sql.Stmt }
+type store struct{ insert, update, selectByID, lockByID host.Statement }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
-	if err := h.Migrate(ctx, "restaurant", host.Schema{host.SQLite: sqliteSchema}); err != nil {
+	if err := h.Migrate(ctx, "restaurant", schema); err != nil {
 		return nil, err
 	}
 	s := &store{}
 	return s, h.Prepare(ctx, "restaurant",
 		host.Query{Into: &s.insert, SQL: insertRestaurant},
 		host.Query{Into: &s.update, SQL: updateRestaurant},
-		host.Query{Into: &s.selectByID, SQL: selectRestaurant})
+		host.Query{Into: &s.selectByID, SQL: selectRestaurant},
+		host.Query{Into: &s.lockByID, SQL: selectRestaurant, Lock: true})
 }
 
 func (s *store) add(ctx context.Context, tx *sql.Tx, r restaurantapi.Restaurant, at int64) error {
@@ -49,13 +50,18 @@ func (s *store) save(ctx context.Context, tx *sql.Tx, r restaurantapi.Restaurant
 	return nil
 }
 
-// find reads a restaurant, in tx when there is one; false when there is no such restaurant.
+// find reads a restaurant, and with a transaction keeps others from changing it; false when there
+// is no such restaurant.
 func (s *store) find(ctx context.Context, tx *sql.Tx, id string) (restaurantapi.Restaurant, bool, error) {
 	var (
 		r       restaurantapi.Restaurant
 		content []byte
 	)
-	err := host.QueryRow(ctx, tx, s.selectByID, id).Scan(&content)
+	query := s.selectByID
+	if tx != nil {
+		query = s.lockByID
+	}
+	err := host.QueryRow(ctx, tx, query, id).Scan(&content)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, false, nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skald-go/skald/examples/ftgo/check"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 )
 
 func newCheck() *cobra.Command {
@@ -19,20 +21,18 @@ func newCheck() *cobra.Command {
 		Short: "Verify the invariants on every service's database, once things are quiet",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := store.check(); err != nil {
+			from, err := store.open("")
+			if err := errors.Join(err, output.check()); err != nil {
 				return err
 			}
-			if err := output.check(); err != nil {
-				return err
-			}
-			report, err := check.Settled(cmd.Context(), store.data, wait)
+			report, err := check.Settled(cmd.Context(), from, wait)
 			if err != nil {
 				return err
 			}
 			if output.json {
 				err = printJSON(cmd.OutOrStdout(), report)
 			} else {
-				printCheck(cmd, report)
+				printCheck(cmd, report, from)
 			}
 			if err == nil && !report.OK() {
 				err = errFound
@@ -47,13 +47,13 @@ func newCheck() *cobra.Command {
 }
 
 // printCheck prints each violation on a line of its own.
-func printCheck(cmd *cobra.Command, report check.Report) {
+func printCheck(cmd *cobra.Command, report check.Report, from databases.Databases) {
 	out := cmd.OutOrStdout()
 	for _, violation := range report.Violations {
 		fmt.Fprintln(out, violation)
 	}
 	for _, absent := range report.Absent {
-		fmt.Fprintf(cmd.ErrOrStderr(), "ftgo: the %s service has no database in the folder: it has never run\n", absent)
+		fmt.Fprintf(cmd.ErrOrStderr(), "ftgo: the %s service has no database in %s: it has never run\n", absent, from)
 	}
 	fmt.Fprintln(out, verdict(report))
 }

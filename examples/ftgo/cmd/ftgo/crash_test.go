@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald/examples/ftgo/check"
+	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/examples/ftgo/load"
 )
 
@@ -216,7 +217,12 @@ func underLoad(t *testing.T, addr string, orders int, disturb func(load.Counts))
 // patience has passed.
 func clean(t *testing.T, data string, patience time.Duration) {
 	t.Helper()
-	verdict, err := check.Settled(t.Context(), data, patience)
+	cleanOn(t, databases.SQLite(data), patience)
+}
+
+func cleanOn(t *testing.T, from databases.Databases, patience time.Duration) {
+	t.Helper()
+	verdict, err := check.Settled(t.Context(), from, patience)
 	if err != nil {
 		t.Fatal(err)
 	}

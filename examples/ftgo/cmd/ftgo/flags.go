@@ -34,9 +34,8 @@ type choice struct {
 }
 
 var (
-	stores        = choice{"--store", []string{"sqlite"}, []string{"postgres", "mysql"}}
+	stores        = choice{"--store", []string{"sqlite", "postgres"}, []string{"mysql"}}
 	brokers       = choice{"--broker", []string{"embedded", "nats"}, []string{"kafka", "rabbitmq", "redis", "http"}}
-	relays        = choice{"--relay", []string{"poll"}, []string{"tail"}}
 	coordinations = choice{"--coordination", []string{"orchestration"}, []string{"choreography", "parallel"}}
 )
 
@@ -51,25 +50,6 @@ func (c choice) check(value string) error {
 	default:
 		return usageError{fmt.Errorf("%s %q: there is no such value; today it is %s, and later %s", c.flag, value, works, strings.Join(c.later, ", "))}
 	}
-}
-
-// storeFlags name the databases.
-type storeFlags struct{ data, store, dsn string }
-
-func (s *storeFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&s.data, "data", "ftgo-data", "folder of the databases and the embedded broker")
-	flags.StringVar(&s.store, "store", "sqlite", "where the services keep their data: sqlite, postgres, mysql")
-	flags.StringVar(&s.dsn, "dsn", "", "URL of the database server, for postgres and mysql")
-}
-
-func (s *storeFlags) check() error {
-	if err := stores.check(s.store); err != nil {
-		return err
-	}
-	if s.dsn != "" {
-		return usageError{fmt.Errorf("--dsn names a database server, and sqlite has none: its files are in --data %s", s.data)}
-	}
-	return nil
 }
 
 // logFlag makes the logger of a command.

@@ -27,9 +27,10 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		args string
 		say  []string
 	}{
-		{"serve --store postgres", []string{"--store postgres does not work yet", "sqlite"}},
-		{"serve --store mysql", []string{"--store mysql", "sqlite"}},
-		{"serve --store paper", []string{`"paper"`, "sqlite"}},
+		{"serve --store mysql", []string{"--store mysql", "sqlite and postgres"}},
+		{"serve --store paper", []string{`"paper"`, "sqlite and postgres"}},
+		{"serve --store postgres --dsn http://x", []string{"PostgreSQL", "postgres://"}},
+		{"serve --store postgres --relay carrier-pigeon", []string{"--relay", "tail", "poll"}},
 		{"serve --dsn postgres://x", []string{"--dsn", "sqlite"}},
 		{"serve --broker kafka", []string{"--broker kafka", "embedded"}},
 		{"serve --broker http", []string{"--broker http", "embedded"}},

@@ -17,9 +17,11 @@ type serveFlags struct {
 	storeFlags
 	logFlag
 
-	addr, service, broker, brokerURL, relay string
-	peers                                   map[string]string
-	shards                                  int
+	relay relayFlag
+
+	addr, service, broker, brokerURL string
+	peers                            map[string]string
+	shards                           int
 }
 
 func newServe() *cobra.Command {
@@ -27,8 +29,9 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the services until SIGTERM, which drains them",
-		Long: "Run the services until SIGTERM, which drains them. On one data folder it resumes where it stopped,\n" +
-			"also after kill -9. Several processes may share a folder, each with some of the services.",
+		Long: "Run the services until SIGTERM, which drains them. On one data folder, or one server's databases, it\n" +
+			"resumes where it stopped, also after kill -9. Several processes may share them, each with some of the\n" +
+			"services. On PostgreSQL each service has a database of its own, ftgo_order and so on, made if absent.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -37,7 +40,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&f.service, "service", "all", "services to run: all, or some of "+strings.Join(app.Services, ","))
 	flags.StringVar(&f.broker, "broker", "embedded", "what carries messages: embedded, nats, kafka, rabbitmq, redis, http")
 	flags.StringVar(&f.brokerURL, "broker-url", "", "URL of the broker, for all but embedded")
-	flags.StringVar(&f.relay, "relay", "poll", "how the outbox is read: tail, poll")
+	f.relay.register(flags)
 	flags.StringToStringVar(&f.peers, "peer", nil, "addresses of services in other processes, NAME=URL,… (default: found through the data folder)")
 	flags.IntVar(&f.shards, "shards", 1, "databases of each service")
 	f.storeFlags.register(flags)
@@ -46,7 +49,8 @@ func newServe() *cobra.Command {
 }
 
 func (f *serveFlags) check() error {
-	faults := []error{f.storeFlags.check(), brokers.check(f.broker), relays.check(f.relay)}
+	_, err := f.storeFlags.open(f.relay)
+	faults := []error{err, brokers.check(f.broker)}
 	if f.shards != 1 {
 		faults = append(faults, usageError{fmt.Errorf("--shards %d does not work yet: today each service has 1 database", f.shards)})
 	}
@@ -87,11 +91,14 @@ func (f *serveFlags) run(cmd *cobra.Command) error {
 	}
 	config := f.config()
 	config.Logger = logger
+	if config.Databases, err = f.storeFlags.open(f.relay); err != nil {
+		return err
+	}
 	process, err := app.New(cmd.Context(), config)
 	if err != nil {
 		return unlessStopped(cmd.Context(), logger, err)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "ftgo serves %s at %s, with its data in %s\n", strings.Join(process.Services(), ", "), process.URL(), f.data)
+	fmt.Fprintf(cmd.OutOrStdout(), "ftgo serves %s at %s, with its data in %s\n", strings.Join(process.Services(), ", "), process.URL(), config.Databases)
 	go giveBack(cmd.Context())
 	return errors.Join(process.Run(cmd.Context()), process.Close())
 }

@@ -2,10 +2,18 @@ package replica
 
 import (
 	_ "embed"
+
+	"github.com/skald-go/skald/examples/ftgo/host"
 )
 
-//go:embed sqlite.sql
-var sqliteSchema string
+var (
+	//go:embed sqlite.sql
+	sqliteSchema string
+	//go:embed postgres.sql
+	postgresSchema string
+
+	schema = host.Schema{host.SQLite: sqliteSchema, host.PostgreSQL: postgresSchema}
+)
 
 const (
 	selectVersion = `SELECT version FROM restaurant_replica WHERE id = ?`

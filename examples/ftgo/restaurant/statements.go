@@ -1,9 +1,19 @@
 package restaurant
 
-import _ "embed"
+import (
+	_ "embed"
 
-//go:embed sqlite.sql
-var sqliteSchema string
+	"github.com/skald-go/skald/examples/ftgo/host"
+)
+
+var (
+	//go:embed sqlite.sql
+	sqliteSchema string
+	//go:embed postgres.sql
+	postgresSchema string
+
+	schema = host.Schema{host.SQLite: sqliteSchema, host.PostgreSQL: postgresSchema}
+)
 
 const (
 	insertRestaurant = `INSERT INTO restaurants (id, version, content, created_at, updated_at) VALUES (?, ?, ?, ?, ?)`

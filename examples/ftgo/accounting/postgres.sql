@@ -1,0 +1,34 @@
+CREATE TABLE IF NOT EXISTS accounts (
+    consumer_id      TEXT    NOT NULL PRIMARY KEY,
+    consumer_version INTEGER NOT NULL,
+    credit_limit     BIGINT  NOT NULL, -- cents
+    authorized       BIGINT  NOT NULL, -- cents: the sum of the live authorizations
+    opened_at        BIGINT  NOT NULL, -- microseconds since 1970
+    CHECK (authorized BETWEEN 0 AND credit_limit)
+);
+
+CREATE TABLE IF NOT EXISTS authorizations (
+    id          TEXT   NOT NULL PRIMARY KEY,
+    order_id    TEXT   NOT NULL,
+    consumer_id TEXT   NOT NULL,
+    amount      BIGINT NOT NULL, -- cents
+    state       TEXT   NOT NULL, -- AUTHORIZED (live) or DECLINED
+    created_at  BIGINT NOT NULL, -- microseconds since 1970
+    updated_at  BIGINT NOT NULL
+);
+
+-- Double entry: every posting is one debit and one credit of the same amount. A consumer has
+-- three accounts: "limit" (what was granted, grows by credit), "available" and "authorized" (where
+-- it is, grow by debit); so limit = available + authorized after every posting. A consumer's
+-- entries are in the order of their commits: they are written under the lock of the account.
+CREATE TABLE IF NOT EXISTS ledger (
+    entry       BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    posting     TEXT   NOT NULL, -- id shared by the two entries
+    consumer_id TEXT   NOT NULL,
+    order_id    TEXT   NOT NULL, -- empty when the account was opened
+    account     TEXT   NOT NULL, -- limit, available, authorized
+    side        TEXT   NOT NULL, -- debit, credit
+    amount      BIGINT NOT NULL CHECK (amount >= 0), -- cents
+    balance     BIGINT NOT NULL CHECK (balance >= 0), -- of the account after the entry
+    at          BIGINT NOT NULL  -- microseconds since 1970
+);

@@ -1,0 +1,23 @@
+CREATE TABLE IF NOT EXISTS orders (
+    id               TEXT   NOT NULL PRIMARY KEY,
+    consumer_id      TEXT   NOT NULL,
+    restaurant_id    TEXT   NOT NULL,
+    state            TEXT   NOT NULL,
+    total            BIGINT NOT NULL, -- cents
+    line_items       TEXT   NOT NULL, -- JSON: [{menuItemId, name, quantity, price}]
+    zone             TEXT   NOT NULL,
+    street           TEXT   NOT NULL,
+    coordination     TEXT   NOT NULL,
+    rejection_reason TEXT   NOT NULL, -- empty unless REJECTED
+    idempotency_key  TEXT,            -- of the request; NULL when it had none
+    request_hash     BYTEA,           -- SHA-256 of the request; NULL when it had no key
+    created_at       BIGINT NOT NULL, -- microseconds since 1970
+    updated_at       BIGINT NOT NULL,
+    CONSTRAINT orders_by_idempotency_key UNIQUE (consumer_id, idempotency_key) -- a NULL equals no other
+);
+
+CREATE TABLE IF NOT EXISTS consumer_replica (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    version     INTEGER NOT NULL,
+    order_limit BIGINT -- cents; NULL when there is none
+);
