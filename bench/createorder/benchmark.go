@@ -4,70 +4,147 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/skald-go/skald/bench/cluster"
+	"github.com/skald-go/skald/bench/process"
+)
+
+// The databases to run on.
+const (
+	SQLite     = "sqlite"
+	PostgreSQL = "postgres"
+)
+
+// The forms of handlers on PostgreSQL.
+const (
+	Plain = "plain"
+	Batch = "batch"
+	Both  = "both"
 )
 
 // Options of a run.
 type Options struct {
+	// Store is SQLite or PostgreSQL.
+	Store string
+	// Handlers is Plain, Batch or Both, on PostgreSQL.
+	Handlers string
+	// Floor measures the same statements without any library as well, on PostgreSQL.
+	Floor bool
+	// Statements, when set, is where the statements of each system's last window at its best
+	// concurrency are listed, on PostgreSQL. Counting costs some time.
+	Statements  io.Writer
 	Concurrency []int
+	// Repetitions of the best, of half its rate, and with one card in ten declined.
+	Repetitions int
 	Warm, For   time.Duration
 	// Report is told what comes next, and how many phases there are.
 	Report func(phase string, done, total int)
 }
 
-// Result is one JSON line. Latencies are in milliseconds.
-type Result struct {
-	System        string             `json:"system"`
-	Sweep         map[string]float64 `json:"sagas_per_s_by_concurrency"`
-	Best          int                `json:"best_concurrency"`
-	Happy         float64            `json:"happy_sagas_per_s"`
-	FullP50       float64            `json:"happy_full_load_p50_ms"`
-	FullP99       float64            `json:"happy_full_load_p99_ms"`
-	Mixed         float64            `json:"decline10_sagas_per_s"`
-	HalfRate      float64            `json:"half_load_offered_per_s"`
-	HalfP50       float64            `json:"half_load_p50_ms"`
-	HalfP99       float64            `json:"half_load_p99_ms"`
-	LightP50      float64            `json:"one_at_a_time_p50_ms"`
-	Checked       int64              `json:"sagas_verified"`
-	NotTerminal   int64              `json:"not_terminal"`
-	Wrong         int64              `json:"wrong"`
-	Duplicates    int64              `json:"duplicate_executions"`
-	Errors        int64              `json:"errors"`
-	FirstError    string             `json:"first_error,omitempty"`
-	OK            bool               `json:"verified_ok"`
-	HalfLoad      []float64          `json:"-"` // every latency at half load, sorted
-	Concurrencies []int              `json:"-"`
+// Run measures on databases and a broker in temporary folders, one result for each system.
+// Repetitions take turns, so that what drifts on the machine does so for all systems.
+func Run(ctx context.Context, options Options) (_ []Result, err error) {
+	systems, end, err := options.systems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	b := &benchmark{options: options, total: len(systems) * (1 + len(options.Concurrency) + 3*options.Repetitions)}
+	for i := range systems {
+		if err := b.with(ctx, &systems[i], b.sweep); err != nil {
+			return nil, err
+		}
+	}
+	for range options.Repetitions {
+		for i := range systems {
+			if err := b.with(ctx, &systems[i], b.repeat); err != nil {
+				return nil, err
+			}
+		}
+	}
+	b.phase("done")
+	results := make([]Result, len(systems))
+	for i := range systems {
+		results[i] = systems[i].finish()
+	}
+	return results, nil
 }
 
-// Run measures on databases and a broker in a temporary folder.
-func Run(ctx context.Context, options Options) (_ Result, err error) {
+// measured is a system and what was seen of it.
+type measured struct {
+	start              func(ctx context.Context) (*system, error)
+	result             Result
+	happy, half, mixed []window
+}
+
+func (m *measured) finish() Result {
+	r := &m.result
+	r.settle(m.happy, m.half, m.mixed)
+	r.OK = r.Errors == 0 && r.NotTerminal == 0 && r.Wrong == 0 && r.Duplicates == 0 && r.OK
+	return *r
+}
+
+// systems are those to be measured; end removes what they share.
+func (o Options) systems(ctx context.Context) (all []measured, end func() error, err error) {
+	add := func(name, versions string, start func(ctx context.Context) (*system, error)) {
+		result := Result{System: name, Versions: versions, Sweep: map[string]float64{}, Concurrencies: o.Concurrency, OK: true}
+		all = append(all, measured{start: start, result: result})
+	}
+	if o.Store == SQLite {
+		add("skald on SQLite and embedded NATS", "", startInFolder)
+		return all, func() error { return nil }, nil
+	}
+	c, err := cluster.Start(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	versions := "PostgreSQL " + c.Version
+	if o.Statements != nil {
+		c.Counts = map[string]*cluster.Count{}
+		for _, name := range names {
+			c.Counts[name] = &cluster.Count{}
+		}
+	}
+	floor := func(name string, kind floorKind) {
+		add(name, versions, func(ctx context.Context) (*system, error) { return startFloor(ctx, c, kind) })
+	}
+	if o.Floor {
+		floor("floor-batched", together)
+	}
+	if o.Handlers != Plain {
+		add("skald, batch handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, batched) })
+	}
+	if o.Handlers != Batch {
+		add("skald, plain handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, plain) })
+	}
+	if o.Floor {
+		floor("floor-bare", bare)
+		floor("floor-tx", inTransaction)
+	}
+	return all, c.Close, nil
+}
+
+func startInFolder(ctx context.Context) (*system, error) {
 	dir, err := os.MkdirTemp("", "skald-bench-")
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s, err := start(ctx, filepath.Clean(dir))
+	remove := func() error { return os.RemoveAll(dir) }
+	s, err := startSQLite(ctx, filepath.Clean(dir))
 	if err != nil {
-		return Result{}, err
+		return nil, errors.Join(err, remove())
 	}
-	b := &benchmark{options: options, driver: &driver{system: s}, total: len(options.Concurrency) + 3}
-	b.result = Result{System: "skald on SQLite and embedded NATS", Sweep: map[string]float64{}, Concurrencies: options.Concurrency}
-	b.measure(ctx)
-	v, err := s.verify(ctx)
-	b.finish(v)
-	if closed := s.Close(); err == nil {
-		err = closed
-	}
-	return b.result, err
+	s.ends = append([]func() error{remove}, s.ends...)
+	return s, nil
 }
 
 type benchmark struct {
 	options     Options
-	driver      *driver
-	result      Result
 	done, total int
 }
 
@@ -76,41 +153,96 @@ func (b *benchmark) phase(format string, args ...any) {
 	b.done++
 }
 
-func (b *benchmark) measure(ctx context.Context) {
-	r, o := &b.result, b.options
-	b.phase("one at a time")
-	light := b.driver.closed(ctx, 1, o.Warm, o.For/2, false)
-	r.LightP50 = milliseconds(light.quantile(0.5))
+// with runs part of the benchmark on a system that is started for it.
+func (b *benchmark) with(ctx context.Context, m *measured, part func(context.Context, *measured, *driver) error) (err error) {
+	const first = 20 // orders, which open connections and fill caches
+	s, err := m.start(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.result.System, err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	process.ForgetPeak()
+	if err := s.empty(ctx); err != nil {
+		return err
+	}
+	d := &driver{system: s}
+	d.alone(ctx, first)
+	if err := part(ctx, m, d); err != nil {
+		return fmt.Errorf("%s: %w", m.result.System, err)
+	}
+	if m.result.Errors += d.faults.count.Load(); m.result.FirstError == "" && d.faults.first.Load() != nil {
+		m.result.FirstError = (*d.faults.first.Load()).Error()
+	}
+	return nil
+}
+
+// sweep finds out what one order takes, and at which concurrency most of them end.
+func (b *benchmark) sweep(ctx context.Context, m *measured, d *driver) error {
+	const alone = 50 // orders
+	r, o := &m.result, b.options
+	b.phase("%s: one at a time", r.System)
+	light := d.alone(ctx, alone)
+	r.LightP50 = round(light.quantile(0.5))
 	for _, open := range o.Concurrency {
-		b.phase("%d open", open)
-		w := b.driver.closed(ctx, open, o.Warm, o.For, false)
+		b.phase("%s: %d open", r.System, open)
+		w := d.closed(ctx, open, o.Warm, o.For*2/3, false)
+		if err := m.check(ctx, d); err != nil {
+			return err
+		}
 		r.Sweep[strconv.Itoa(open)] = round(w.perSecond)
 		if w.perSecond > r.Happy {
-			r.Best, r.Happy, r.FullP50, r.FullP99 = open, round(w.perSecond), milliseconds(w.quantile(0.5)), milliseconds(w.quantile(0.99))
+			r.Best, r.Happy = open, w.perSecond
 		}
 	}
-	b.phase("one in ten declined, %d open", r.Best)
-	mixed := b.driver.closed(ctx, max(r.Best, 1), o.Warm, o.For, true)
-	r.Mixed, r.HalfRate = round(mixed.perSecond), round(r.Happy/2)
-	b.phase("half load, %.0f/s", r.HalfRate)
-	half := b.driver.paced(ctx, max(r.HalfRate, 1), o.Warm, o.For)
-	r.HalfP50, r.HalfP99 = milliseconds(half.quantile(0.5)), milliseconds(half.quantile(0.99))
-	for _, l := range half.latencies {
-		r.HalfLoad = append(r.HalfLoad, milliseconds(l))
+	if r.Best == 0 {
+		return fmt.Errorf("no order ended: %w", *d.faults.first.Load())
 	}
-	b.options.Report("done", b.total, b.total)
+	r.HalfRate = max(1, round(r.Happy/2))
+	return nil
 }
 
-func (b *benchmark) finish(v verdict) {
-	r := &b.result
-	r.Checked, r.NotTerminal, r.Wrong, r.Duplicates = v.Orders, v.NotTerminal, v.Wrong, v.Duplicates
-	r.Errors = b.driver.errors.Load()
-	if first := b.driver.failed.Load(); first != nil {
-		r.FirstError = (*first).Error()
+// repeat is one repetition: as fast as possible, the same with declined cards, and at half the rate.
+func (b *benchmark) repeat(ctx context.Context, m *measured, d *driver) error {
+	r, o := &m.result, b.options
+	b.phase("%s: %d open", r.System, r.Best)
+	before := d.next.Load()
+	for _, count := range d.system.counts {
+		count.Reset()
 	}
-	r.OK = r.Errors == 0 && v.Orders == b.driver.next.Load() && v.NotTerminal == 0 && v.Wrong == 0 && v.Duplicates == 0
+	m.happy = append(m.happy, d.closed(ctx, r.Best, o.Warm, o.For, false))
+	if o.Statements != nil {
+		for name, count := range d.system.counts {
+			if err := count.Write(o.Statements, r.System+", database "+name, int(d.next.Load()-before)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := m.check(ctx, d); err != nil {
+		return err
+	}
+	b.phase("%s: %d open, one card in ten declined", r.System, r.Best)
+	m.mixed = append(m.mixed, d.closed(ctx, r.Best, o.Warm, o.For, true))
+	if err := m.check(ctx, d); err != nil {
+		return err
+	}
+	b.phase("%s: half load, %.0f/s", r.System, r.HalfRate)
+	m.half = append(m.half, d.paced(ctx, r.HalfRate, o.Warm, o.For))
+	r.PeakMiB = max(r.PeakMiB, float64(process.Peak()))
+	return m.check(ctx, d)
 }
 
-func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
-
-func round(x float64) float64 { return float64(int64(x*100+0.5)) / 100 }
+// check verifies what was started since the last check, and begins anew.
+func (m *measured) check(ctx context.Context, d *driver) error {
+	v, err := d.system.verify(ctx)
+	if err != nil {
+		return err
+	}
+	r := &m.result
+	r.Checked += v.Orders
+	r.NotTerminal += v.NotTerminal
+	r.Wrong += v.Wrong
+	r.Duplicates += v.Duplicates
+	r.OK = r.OK && v.holds(d.next.Load()-d.checked)
+	d.checked = d.next.Load()
+	return d.system.empty(ctx)
+}

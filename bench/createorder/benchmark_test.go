@@ -3,16 +3,30 @@ package createorder
 import (
 	"testing"
 	"time"
+
+	"github.com/skald-go/skald/internal/servers"
 )
 
 func TestABenchmarkVerifiesWhatItRan(t *testing.T) {
-	phases := 0
-	r, err := Run(t.Context(), Options{
-		Concurrency: []int{4}, Warm: 50 * time.Millisecond, For: 500 * time.Millisecond,
-		Report: func(string, int, int) { phases++ },
-	})
-	if err != nil || !r.OK || r.Checked == 0 || phases == 0 {
-		t.Errorf("result %+v, %v, %d phases", r, err, phases)
+	for store, systems := range map[string]int{SQLite: 1, PostgreSQL: 5} {
+		t.Run(store, func(t *testing.T) {
+			if store == PostgreSQL {
+				servers.PostgreSQL(t) // skips, or fails, where there are no servers
+			}
+			phases := 0
+			results, err := Run(t.Context(), Options{
+				Store: store, Floor: true, Concurrency: []int{4}, Repetitions: 1, Warm: 50 * time.Millisecond, For: 500 * time.Millisecond,
+				Report: func(string, int, int) { phases++ },
+			})
+			if err != nil || len(results) != systems || phases == 0 {
+				t.Fatalf("%d results, %d phases, %v", len(results), phases, err)
+			}
+			for _, r := range results {
+				if !r.OK || r.Checked == 0 || r.Happy == 0 || r.Mixed == 0 || len(r.HalfLoad) == 0 {
+					t.Errorf("result %+v", r)
+				}
+			}
+		})
 	}
 }
 
@@ -23,8 +37,11 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		"a step that ran twice":        {"kitchen", `UPDATE tickets SET n5 = n5 + 1`},
 		"money that is off":            {"accounting", `UPDATE accounts SET balance = balance - 1 WHERE id = 5`},
 	} {
-		s, err := start(t.Context(), t.TempDir())
+		s, err := startSQLite(t.Context(), t.TempDir())
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.empty(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		d := &driver{system: s}
@@ -33,7 +50,7 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		if err != nil || before != (verdict{Orders: 1}) {
 			t.Errorf("before the fault: %+v, %v", before, err)
 		}
-		if _, err := s.stores[fault[0]].DB().ExecContext(t.Context(), fault[1]); err != nil {
+		if _, err := s.databases[fault[0]].ExecContext(t.Context(), fault[1]); err != nil {
 			t.Fatal(err)
 		}
 		if after, err := s.verify(t.Context()); err != nil || after == before {

@@ -8,95 +8,110 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strconv"
 
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/bench/cluster"
+	"github.com/skald-go/skald/bench/process"
 	"github.com/skald-go/skald/broker/nats"
 	"github.com/skald-go/skald/broker/nats/embedded"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
-	"github.com/skald-go/skald/store/sqlite"
 )
 
-var names = []string{"order", "consumer", "kitchen", "accounting"}
-
-// system is the four services, their databases and the broker, in this process.
+// system is what is measured: it runs the saga on four databases.
 type system struct {
-	orders *service.Service
-	sagas  *saga.Saga[order]
-	stores map[string]*sqlite.Store
-	close  []func() error
+	// run starts a saga and returns when its end is known to the caller.
+	run func(ctx context.Context, o order) error
+	// databases are the services', by name.
+	databases map[string]*sql.DB
+	// empty empties the services' tables and fills in consumers and accounts.
+	empty func(ctx context.Context) error
+	// usage is what the processes, and the databases, have used up so far.
+	usage func(ctx context.Context) usage
+	// counts of statements, by database, if they are counted.
+	counts map[string]*cluster.Count
+	ends   []func() error
 }
 
-func start(ctx context.Context, dir string) (_ *system, err error) {
-	s := &system{stores: map[string]*sqlite.Store{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	quiet := slog.New(slog.DiscardHandler)
-	server, err := embedded.Start(embedded.Config{StoreDir: filepath.Join(dir, "broker"), Logger: quiet})
-	if err != nil {
-		return s, err
-	}
-	s.close = append(s.close, server.Shutdown)
-	broker, err := nats.Connect(ctx, server.Config())
-	if err != nil {
-		return s, err
-	}
-	s.close = append(s.close, broker.Close)
-	for _, name := range names {
-		if err := s.add(ctx, dir, name, broker, quiet); err != nil {
-			return s, fmt.Errorf("service %s: %w", name, err)
-		}
-	}
-	return s, nil
+// usage counts up.
+type usage struct {
+	process.CPU
+	// Of the database server, all databases together; 0 where it does not count: bytes written to
+	// its log, and commits.
+	log, commits float64
 }
 
-func (s *system) add(ctx context.Context, dir, name string, broker service.Broker, logger *slog.Logger) error {
-	store, err := sqlite.Open(ctx, filepath.Join(dir, name+".db"), sqlite.Config{})
-	if err != nil {
-		return err
-	}
-	s.stores[name] = store
-	s.close = append(s.close, store.Close)
-	if _, err := store.DB().ExecContext(ctx, schemas[name]); err != nil {
-		return err
-	}
-	svc, err := service.New(name, store, broker, service.Config{Logger: logger})
-	if err != nil {
-		return err
-	}
-	register(name, svc)
-	if name == "order" {
-		s.orders, s.sagas = svc, saga.Register(svc, definition)
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- svc.Run(running) }()
-	s.close = append(s.close, func() error { stop(); return <-ended })
-	return nil
+func (u usage) since(before usage) usage {
+	return usage{u.CPU.Since(before.CPU), u.log - before.log, u.commits - before.commits}
 }
+
+// perThousand is what was used for a thousand of so many orders.
+func (u usage) perThousand(orders int) usage {
+	if orders == 0 {
+		return usage{}
+	}
+	share := 1000 / float64(orders)
+	return usage{process.CPU{Machine: u.Machine * share, Self: u.Self * share, Server: u.Server * share}, u.log * share, u.commits * share}
+}
+
+func (s *system) onClose(end func() error) { s.ends = append(s.ends, end) }
 
 // Close ends everything, the last started first.
 func (s *system) Close() error {
 	var faults []error
-	for _, end := range slices.Backward(s.close) {
+	for _, end := range slices.Backward(s.ends) {
 		faults = append(faults, end())
 	}
+	s.ends = nil
 	return errors.Join(faults...)
 }
 
-// Run starts a saga and returns when its end is known to the caller.
-func (s *system) Run(ctx context.Context, o order) error {
-	key := strconv.FormatInt(o.ID, 10)
-	err := service.Transact(ctx, s.orders, func(ctx context.Context, tx *sql.Tx) error { return s.sagas.Start(ctx, tx, key, o) })
+// startBroker starts the broker of a system of services.
+func (s *system) startBroker(ctx context.Context, dir string) (*nats.Broker, error) {
+	server, err := embedded.Start(embedded.Config{StoreDir: filepath.Join(dir, "broker"), Logger: quiet})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(server.Shutdown)
+	broker, err := nats.Connect(ctx, server.Config())
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(broker.Close)
+	return broker, nil
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// handlers is how a system's services handle their commands, in transactions of type T.
+type handlers[T any] struct {
+	create, reject local[T]
+	register       func(name string, s *service.Service)
+}
+
+// startService runs a service on its store until the system is closed.
+func startService[T skald.Tx](ctx context.Context, s *system, name string, store service.Store, broker service.Broker, h handlers[T]) error {
+	svc, err := service.New(name, store, broker, service.Config{Logger: quiet})
 	if err != nil {
 		return err
 	}
-	outcome, err := s.sagas.Await(ctx, key)
+	h.register(name, svc)
+	if name == "order" {
+		sagas := saga.Register(svc, definition(h.create, h.reject))
+		s.run = func(ctx context.Context, o order) error { return place(ctx, sagas, o) }
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- svc.Run(running) }()
+	s.onClose(func() error { stop(); return <-ended })
+	return nil
+}
+
+// place starts a saga in the transaction of the next batch, and awaits its end.
+func place(ctx context.Context, sagas *saga.Saga[order], o order) error {
+	outcome, err := sagas.Run(ctx, o.key(), o)
 	if err == nil && !outcome.Status.Ended() {
-		err = fmt.Errorf("order %s is %s: %s", key, outcome.Status, outcome.Reason)
+		err = fmt.Errorf("order %s is %s: %s", o.key(), outcome.Status, outcome.Reason)
 	}
 	return err
 }

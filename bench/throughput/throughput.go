@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/bench/process"
 	"github.com/skald-go/skald/broker/nats"
 	"github.com/skald-go/skald/broker/nats/embedded"
 	"github.com/skald-go/skald/outbox"
@@ -24,23 +25,47 @@ import (
 	"github.com/skald-go/skald/store/sqlite"
 )
 
-// Result is one JSON line.
-type Result struct {
-	System   string  `json:"system"`
-	Messages int     `json:"messages"`
-	Bytes    int     `json:"payload_bytes"`
-	Add      float64 `json:"outbox_add_messages_per_s"`
-	Relay    float64 `json:"relay_messages_per_s"`
-	Inbox    float64 `json:"inbox_messages_per_s"`
-	Handled  int     `json:"handled"`
+// Options of a run.
+type Options struct {
+	// Messages to move through each part.
+	Messages int
+	// Ended is how many sagas have ended in each database before the run, with all that they
+	// leave behind.
+	Ended int
+	// RelayOnly leaves the inbox out.
+	RelayOnly bool
+	// Report is told how far a phase is.
+	Report func(phase string, done, total int)
 }
 
-const payloadBytes = 300
+// Result is one JSON line. Memory is the most that the process took, with the broker in it;
+// 0 where the system does not say.
+type Result struct {
+	System    string  `json:"system"`
+	Messages  int     `json:"messages"`
+	Bytes     int     `json:"payload_bytes"`
+	Ended     int     `json:"ended_sagas"`
+	Add       float64 `json:"outbox_add_messages_per_s"`
+	Relay     float64 `json:"relay_messages_per_s"`
+	RelayPeak int     `json:"relay_peak_mib"`
+	Inbox     float64 `json:"inbox_messages_per_s"`
+	InboxPeak int     `json:"inbox_peak_mib"`
+	Handled   int     `json:"handled"`
+}
+
+const (
+	payloadBytes = 300
+	// storedBytes is room for a message in the broker's stream, with its headers.
+	storedBytes = 1 << 10
+	// group is the name of the receiving service.
+	group = "receiver"
+)
 
 var event = skald.Event[string]{Name: "bench.event", Channel: "bench.events"}
 
-// Run moves that many messages of 300 bytes, on 1,000 keys, through each part in turn.
-func Run(ctx context.Context, messages int, report func(phase string, done, total int)) (_ Result, err error) {
+// Run moves messages of 300 bytes, on 1,000 keys, through each part in turn: what the one
+// before has left is the backlog of the next.
+func Run(ctx context.Context, options Options) (_ Result, err error) {
 	dir, err := os.MkdirTemp("", "skald-bench-")
 	if err != nil {
 		return Result{}, err
@@ -52,27 +77,43 @@ func Run(ctx context.Context, messages int, report func(phase string, done, tota
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, server.Shutdown()) }()
-	broker, err := nats.Connect(ctx, server.Config())
+	config := server.Config()
+	config.MaxBytes = 1<<30 + int64(options.Messages)*storedBytes // nobody reads while the relay publishes
+	broker, err := nats.Connect(ctx, config)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
-	r := Result{System: "skald on SQLite and embedded NATS", Messages: messages, Bytes: payloadBytes}
-	b := bench{dir: dir, broker: broker, logger: quiet, result: &r, report: report}
+	r := Result{System: "skald on SQLite and embedded NATS", Messages: options.Messages, Bytes: payloadBytes, Ended: options.Ended}
+	b := bench{dir: dir, broker: broker, logger: quiet, options: options, result: &r}
 	err = b.run(ctx)
 	return r, err
 }
 
 type bench struct {
-	dir    string
-	broker *nats.Broker
-	logger *slog.Logger
-	result *Result
-	report func(phase string, done, total int)
+	dir     string
+	broker  *nats.Broker
+	logger  *slog.Logger
+	options Options
+	result  *Result
+}
+
+func (b *bench) report(phase string, done, total int) { b.options.Report(phase, done, total) }
+
+// open opens a database that has its history.
+func (b *bench) open(ctx context.Context, name string) (*sqlite.Store, error) {
+	store, err := sqlite.Open(ctx, filepath.Join(b.dir, name+".db"), sqlite.Config{})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.addHistory(ctx, store); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return store, nil
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
-	sender, err := sqlite.Open(ctx, filepath.Join(b.dir, "sender.db"), sqlite.Config{})
+	sender, err := b.open(ctx, "sender")
 	if err != nil {
 		return err
 	}
@@ -82,6 +123,9 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	if err := b.relay(ctx, sender); err != nil {
 		return err
+	}
+	if b.options.RelayOnly {
+		return nil
 	}
 	return b.handle(ctx)
 }
@@ -153,14 +197,15 @@ func (b *bench) relay(ctx context.Context, store *sqlite.Store) error {
 	if err != nil {
 		return err
 	}
+	process.ForgetPeak()
 	began := time.Now()
 	return b.drain(ctx, "relay to the broker", r.Run, func() int { return int(publisher.published.Load()) }, func() {
-		b.result.Relay = perSecond(b.result.Messages, began)
+		b.result.Relay, b.result.RelayPeak = perSecond(b.result.Messages, began), process.Peak()
 	})
 }
 
 func (b *bench) handle(ctx context.Context) (err error) {
-	store, err := sqlite.Open(ctx, filepath.Join(b.dir, "receiver.db"), sqlite.Config{})
+	store, err := b.open(ctx, "receiver")
 	if err != nil {
 		return err
 	}
@@ -168,7 +213,7 @@ func (b *bench) handle(ctx context.Context) (err error) {
 	if _, err := store.DB().ExecContext(ctx, `CREATE TABLE seen (id INTEGER PRIMARY KEY, content TEXT NOT NULL)`); err != nil {
 		return err
 	}
-	s, err := service.New("receiver", store, b.broker, service.Config{Logger: b.logger})
+	s, err := service.New(group, store, b.broker, service.Config{Logger: b.logger})
 	if err != nil {
 		return err
 	}
@@ -178,9 +223,10 @@ func (b *bench) handle(ctx context.Context) (err error) {
 		_, err := tx.ExecContext(ctx, `INSERT INTO seen (content) VALUES (?)`, content)
 		return err
 	})
+	process.ForgetPeak()
 	began := time.Now()
 	err = b.drain(ctx, "handle", s.Run, func() int { return int(handled.Load()) }, func() {
-		b.result.Inbox = perSecond(b.result.Messages, began)
+		b.result.Inbox, b.result.InboxPeak = perSecond(b.result.Messages, began), process.Peak()
 	})
 	if err != nil {
 		return err

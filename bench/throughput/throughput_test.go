@@ -1,10 +1,48 @@
 package throughput
 
-import "testing"
+import (
+	"runtime/debug"
+	"testing"
+
+	"github.com/skald-go/skald/bench/process"
+)
+
+func silent(string, int, int) {}
 
 func TestEveryMessageGoesThroughEveryPart(t *testing.T) {
-	r, err := Run(t.Context(), 1500, func(string, int, int) {})
+	r, err := Run(t.Context(), Options{Messages: 1500, Ended: 700, Report: silent})
 	if err != nil || r.Handled != 1500 || r.Add == 0 || r.Relay == 0 || r.Inbox == 0 {
 		t.Errorf("result %+v, %v", r, err)
+	}
+}
+
+// bounded bounds what lies in the heap as garbage, as a process that counts its memory does.
+func bounded(t *testing.T) {
+	t.Helper()
+	before := debug.SetMemoryLimit(process.MemoryLimit)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	process.ForgetPeak()
+	if process.Peak() == 0 {
+		t.Log("this system does not say how much memory a process has had: it is not checked")
+	}
+}
+
+// most is how much memory a process may take, in MiB, however much waits for it.
+const most = 256
+
+// A backlog that would not fit into the memory that the process may take flows through it all
+// the same, from the outbox to the broker and from there to a handler.
+//
+// Faults: 88.
+func TestABacklogIsNotKeptInMemory(t *testing.T) {
+	bounded(t)
+	const backlog = 300_000
+	r, err := Run(t.Context(), Options{Messages: backlog, Report: silent})
+	if err != nil || r.Handled != backlog {
+		t.Fatalf("result %+v, %v", r, err)
+	}
+	t.Logf("at most %d MiB to publish, %d MiB to handle", r.RelayPeak, r.InboxPeak)
+	if r.RelayPeak > most || r.InboxPeak > most {
+		t.Errorf("a backlog of %d messages took %d MiB to publish and %d MiB to handle", backlog, r.RelayPeak, r.InboxPeak)
 	}
 }
