@@ -28,8 +28,12 @@ const keys = 1000
 //
 // Faults: 45.
 func TestAMillionMessagesOfOneTransaction(t *testing.T) {
+	measured(t, aMillionMessagesOfOneTransaction)
+}
+
+func aMillionMessagesOfOneTransaction(t *testing.T) {
+	t.Helper()
 	const messages = 1_000_000
-	bounded(t)
 	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
 	server, err := embedded.Start(embedded.Config{StoreDir: filepath.Join(dir, "broker"), Logger: quiet})
 	must(t, err)
