@@ -22,10 +22,10 @@ func (p *pass) execute(ctx, handlers context.Context, g *Registration, items ...
 		requests[i] = &Request{Message: it.message}
 	}
 	err = p.guard(items, func() error {
-		if err := g.run(handlers, p.tx, requests); err != nil || !s.flushes(g, requests) {
+		if err := g.run(handlers, p.tx, requests); err != nil {
 			return err
 		}
-		return p.batch.Flush(handlers)
+		return s.flush(handlers, g, requests)
 	})
 	if errors.Is(err, errReplay) {
 		return err
@@ -189,14 +189,21 @@ func (p *pass) begin(ctx context.Context, items []*item) (scope, error) {
 	return s, nil
 }
 
-// flushes reports whether the statements that a handler has queued must be sent now: a batch
-// handler answers by their results, and behind a savepoint they fail for themselves.
-func (s scope) flushes(g *Registration, requests []*Request) bool {
-	if g.HandleBatch != nil {
-		return true
+// flush sends the statements that a handler has queued where they must be sent now: behind a
+// savepoint, so that they fail for themselves, and where a batch handler answers by their
+// results. What nobody waits for travels with the commit.
+func (s scope) flush(ctx context.Context, g *Registration, requests []*Request) error {
+	if !s.savepoint {
+		if g.HandleBatch != nil {
+			return s.pass.batch.Await(ctx)
+		}
+		return nil
 	}
 	refusal, refused := skald.AsRefusal(requests[0].err)
-	return s.savepoint && (requests[0].err == nil || refused && refusal.Keeps())
+	if g.HandleBatch != nil || requests[0].err == nil || refused && refusal.Keeps() {
+		return s.pass.batch.Flush(ctx)
+	}
+	return nil
 }
 
 // end keeps what was written, or undoes it. Without a savepoint that takes a replay, in which

@@ -48,7 +48,8 @@ type Registration struct {
 	HandleBatch HandleBatch
 	// Declared says which refusal codes the handler may use; nil for none.
 	Declared func(code string) bool
-	// Prepare, if given, sees all messages of the registration in a batch before the first is handled.
+	// Prepare, if given, sees all messages of the registration in a batch before the first is
+	// handled, those included that turn out to have been handled earlier.
 	Prepare func(ctx context.Context, tx skald.Tx, messages []*skald.Message) error
 }
 

@@ -57,10 +57,10 @@ func newPass(l *lane, b Batch, items []*item, careful bool) *pass {
 // handlers: it can be cancelled.
 func (p *pass) run(ctx, handlers context.Context) error {
 	handlers = unit.With(handlers, p.work)
-	if err := p.look(ctx); err != nil {
+	if err := p.prepare(handlers); err != nil {
 		return err
 	}
-	if err := p.prepare(handlers); err != nil {
+	if err := p.look(ctx); err != nil {
 		return err
 	}
 	for _, it := range p.items {
@@ -76,27 +76,7 @@ func (p *pass) run(ctx, handlers context.Context) error {
 
 // look asks the store, once for the whole batch, what is known of its messages.
 func (p *pass) look(ctx context.Context) error {
-	ids, arrived := make([]skald.ID, 0, len(p.items)), make([]skald.ID, 0, len(p.items))
-	keys := make([]ChannelKey, 0, len(p.items))
-	barriers := make([]BarrierKey, 0, len(p.items))
-	asked := map[ChannelKey]bool{}
-	for _, it := range p.items {
-		if it.message == nil || it.fault != nil {
-			continue
-		}
-		ids = append(ids, it.message.ID)
-		if it.held == nil {
-			arrived = append(arrived, it.message.ID)
-			if key := keyOf(it.message); !asked[key] {
-				asked[key] = true
-				keys = append(keys, key)
-			}
-		}
-		if key, ok := barrierOf(it.message); ok {
-			barriers = append(barriers, key)
-		}
-	}
-	known, err := p.consumer.store.Handled(ctx, p.tx, p.consumer.group, ids)
+	found, err := look(ctx, p.consumer.store, p.tx, p.consumer.group, p.question())
 	if err != nil {
 		return err
 	}
@@ -104,27 +84,48 @@ func (p *pass) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, h := range append(known, landed...) {
+	for _, h := range append(found.Handled, landed...) {
 		p.known[h.ID] = h
 	}
-	blocked, held, err := p.consumer.store.HeldAmong(ctx, p.tx, p.consumer.group, keys, arrived)
-	if err != nil {
-		return err
-	}
-	for _, key := range blocked {
+	for _, key := range found.Blocked {
 		p.blocked[key] = true
 	}
-	for _, id := range held {
+	for _, id := range found.Held {
 		p.seen[id] = true
 	}
-	recorded, err := p.consumer.store.LockBarriers(ctx, p.tx, barriers)
-	for _, b := range recorded {
+	for _, b := range found.Barriers {
 		p.barriers[b.BarrierKey] = b
 	}
-	return err
+	return nil
 }
 
-// prepare shows registrations that want it all their messages at once.
+func (p *pass) question() Question {
+	q := Question{
+		IDs: make([]skald.ID, 0, len(p.items)), Arrived: make([]skald.ID, 0, len(p.items)),
+		Keys: make([]ChannelKey, 0, len(p.items)), Barriers: make([]BarrierKey, 0, len(p.items)),
+	}
+	asked := make(map[ChannelKey]bool, len(p.items))
+	for _, it := range p.items {
+		if it.message == nil || it.fault != nil {
+			continue
+		}
+		q.IDs = append(q.IDs, it.message.ID)
+		if it.held == nil {
+			q.Arrived = append(q.Arrived, it.message.ID)
+			if key := keyOf(it.message); !asked[key] {
+				asked[key] = true
+				q.Keys = append(q.Keys, key)
+			}
+		}
+		if key, ok := barrierOf(it.message); ok {
+			q.Barriers = append(q.Barriers, key)
+		}
+	}
+	return q
+}
+
+// prepare shows registrations that want it all their messages at once. It comes first, so that what
+// they only note is asked together with what the runtime asks.
 func (p *pass) prepare(ctx context.Context) error {
 	var wanted map[*Registration][]*skald.Message
 	for _, it := range p.items {
@@ -132,7 +133,7 @@ func (p *pass) prepare(ctx context.Context) error {
 			continue
 		}
 		g := p.consumer.routes.find(it.message)
-		if _, known := p.known[it.message.ID]; known || g == nil || g.Prepare == nil {
+		if g == nil || g.Prepare == nil {
 			continue
 		}
 		if wanted == nil {
@@ -302,6 +303,9 @@ func (p *pass) landed(ctx context.Context) ([]Handled, error) {
 		if it.unsure != nil {
 			records = append(records, it.unsure.record)
 		}
+	}
+	if len(records) == 0 {
+		return nil, nil
 	}
 	return p.consumer.store.Handled(ctx, p.tx, p.consumer.group+functionGroup, records)
 }

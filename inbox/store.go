@@ -38,6 +38,43 @@ type Store interface {
 	LeaseStore
 }
 
+// Looker is a store that answers in one round trip what a batch begins with: what [Store.Handled],
+// [Store.HeldAmong] and [Store.LockBarriers] answer, in this order. Implementing it is optional.
+type Looker interface {
+	Look(ctx context.Context, tx skald.Tx, group string, q Question) (Known, error)
+}
+
+// Question is what a batch asks about its messages.
+type Question struct {
+	IDs      []skald.ID
+	Keys     []ChannelKey // which of them are blocked
+	Arrived  []skald.ID   // which of them are held
+	Barriers []BarrierKey
+}
+
+// Known is what a store knows of a batch's messages.
+type Known struct {
+	Handled  []Handled
+	Blocked  []ChannelKey
+	Held     []skald.ID
+	Barriers []Barrier
+}
+
+// look asks a store, in as few round trips as it can.
+func look(ctx context.Context, s Store, tx skald.Tx, group string, q Question) (k Known, err error) {
+	if together, ok := s.(Looker); ok {
+		return together.Look(ctx, tx, group, q)
+	}
+	if k.Handled, err = s.Handled(ctx, tx, group, q.IDs); err != nil {
+		return k, err
+	}
+	if k.Blocked, k.Held, err = s.HeldAmong(ctx, tx, group, q.Keys, q.Arrived); err != nil {
+		return k, err
+	}
+	k.Barriers, err = s.LockBarriers(ctx, tx, q.Barriers)
+	return k, err
+}
+
 // Batch is an open transaction that the runtime owns.
 type Batch interface {
 	// Tx is what handlers get. Calling Commit on it fails, and calling Rollback makes the
@@ -47,6 +84,9 @@ type Batch interface {
 	// on a store whose transactions have a queue of statements. It does nothing where
 	// statements are executed one by one.
 	Flush(ctx context.Context) error
+	// Await flushes if a handler waits for the result of anything that it has queued; else the
+	// queue may wait for the commit.
+	Await(ctx context.Context) error
 	// Commit flushes first; a store may send the queue and the commit together.
 	Commit(ctx context.Context) error
 	// Rollback undoes everything, and drops what is queued. After Commit it does nothing. It

@@ -7,6 +7,7 @@ package saga
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/skald-go/skald"
@@ -22,7 +23,15 @@ type Saga[S any] struct {
 // StartOption changes how an instance is started.
 type StartOption func(*startOptions)
 
-type startOptions struct{ request string }
+type startOptions struct {
+	request string
+	// conflictAtCommit leaves it to the store to find a live instance of the key.
+	conflictAtCommit bool
+}
+
+// conflictAtCommit saves a look for each start in a batch. The function that starts the instance
+// fails alone then, when its batch could not be committed.
+func conflictAtCommit(o *startOptions) { o.conflictAtCommit = true }
 
 // Request gives the caller's request id: asking twice with one id is one saga, and the
 // second Start returns nil without a new instance.
@@ -63,7 +72,7 @@ func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, o
 		return started, err
 	}
 	err = s.engine.within(ctx, tx, func(session *session) error {
-		known, err := s.known(ctx, tx, session, key, chosen.request)
+		known, err := s.known(ctx, tx, session, key, chosen)
 		if known || err != nil {
 			return err
 		}
@@ -86,6 +95,7 @@ func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...Start
 	}
 	ended, remove := s.engine.waiters.add(waiterKey{s.script.name, key})
 	defer remove()
+	options = append(slices.Clone(options), conflictAtCommit)
 	var started skald.ID
 	err := s.engine.Transact(ctx, func(ctx context.Context, tx skald.Tx) (err error) {
 		started, err = s.start(ctx, tx, key, state, options)
@@ -102,7 +112,8 @@ func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...Start
 
 // known reports whether the request was made before, and refuses a key that is live. What the
 // session started itself is not in the store yet.
-func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key, request string) (bool, error) {
+func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key string, chosen startOptions) (bool, error) {
+	request := chosen.request
 	for _, in := range session.loaded {
 		r := &in.record
 		if r.Revision == 1 && r.Name == s.script.name && in.dirty {
@@ -119,6 +130,9 @@ func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key,
 		if found != nil || err != nil {
 			return true, err
 		}
+	}
+	if chosen.conflictAtCommit {
+		return false, nil
 	}
 	live, err := s.engine.Store.FindLive(ctx, tx, s.script.name, key)
 	if err != nil {

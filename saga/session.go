@@ -90,7 +90,7 @@ func (s *session) Flush(ctx context.Context, work *unit.Work) error {
 	return s.engine.Store.AddHistory(ctx, work.Tx, s.history)
 }
 
-// preload loads those of ids that the session does not have yet.
+// preload has those of ids loaded, now or a little later, that the session does not have yet.
 func (s *session) preload(ctx context.Context, ids []skald.ID) error {
 	missing := make([]skald.ID, 0, len(ids))
 	asked := make(map[skald.ID]bool, len(ids))
@@ -100,19 +100,27 @@ func (s *session) preload(ctx context.Context, ids []skald.ID) error {
 			missing = append(missing, id)
 		}
 	}
-	records, err := s.engine.Store.LoadSagas(ctx, s.work.Tx, missing)
-	if err != nil {
-		return err
+	if later, ok := s.engine.Store.(Preloader); ok {
+		return later.PreloadSagas(ctx, s.work.Tx, missing, s.keep)
 	}
+	return s.loadNow(ctx, missing)
+}
+
+func (s *session) loadNow(ctx context.Context, ids []skald.ID) error {
+	records, err := s.engine.Store.LoadSagas(ctx, s.work.Tx, ids)
+	s.keep(records)
+	return err
+}
+
+func (s *session) keep(records []Record) {
 	for i := range records {
 		s.loaded[records[i].ID] = &instance{record: records[i]}
 	}
-	return nil
 }
 
 func (s *session) load(ctx context.Context, id skald.ID) (*instance, error) {
 	if s.loaded[id] == nil {
-		if err := s.preload(ctx, []skald.ID{id}); err != nil {
+		if err := s.loadNow(ctx, []skald.ID{id}); err != nil {
 			return nil, err
 		}
 	}

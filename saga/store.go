@@ -45,6 +45,13 @@ type Store interface {
 	ListSagas(ctx context.Context, status Status, after skald.ID, limit int) ([]Record, error)
 }
 
+// Preloader is a store that loads sagas later, together with other statements, and at the latest
+// before the first handler runs. Implementing it is optional.
+type Preloader interface {
+	// PreloadSagas is as LoadSagas. It calls then with the sagas once it has them, unless that fails.
+	PreloadSagas(ctx context.Context, tx skald.Tx, ids []skald.ID, then func([]Record)) error
+}
+
 // Status is where a saga stands.
 type Status string
 

@@ -198,6 +198,9 @@ type batch struct {
 // Tx implements [inbox.Batch].
 func (b *batch) Tx() skald.Tx { return b.tx }
 
+// Await implements [inbox.Batch]. What a queued statement is for is not known here.
+func (b *batch) Await(ctx context.Context) error { return b.Flush(ctx) }
+
 // Flush implements [inbox.Batch].
 func (b *batch) Flush(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

@@ -33,6 +33,9 @@ type Options struct {
 	Store string
 	// Handlers is Plain, Batch or Both, on PostgreSQL.
 	Handlers string
+	// ByCommand has the orders' service approve an order by a command to itself, in place of a local
+	// step.
+	ByCommand bool
 	// Floor measures the same statements without any library as well, on PostgreSQL.
 	Floor bool
 	// Statements, when set, is where the statements of each system's last window at its best
@@ -96,7 +99,7 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 		all = append(all, measured{start: start, result: result})
 	}
 	if o.Store == SQLite {
-		add("skald on SQLite and embedded NATS", "", startInFolder)
+		add("skald on SQLite and embedded NATS", "", func(ctx context.Context) (*system, error) { return startInFolder(ctx, o.ByCommand) })
 		return all, func() error { return nil }, nil
 	}
 	c, err := cluster.Start(ctx)
@@ -117,10 +120,10 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 		floor("floor-batched", together)
 	}
 	if o.Handlers != Plain {
-		add("skald, batch handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, batched) })
+		add("skald, batch handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, batched, o.ByCommand) })
 	}
 	if o.Handlers != Batch {
-		add("skald, plain handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, plain) })
+		add("skald, plain handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, plain, o.ByCommand) })
 	}
 	if o.Floor {
 		floor("floor-bare", bare)
@@ -129,13 +132,13 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 	return all, c.Close, nil
 }
 
-func startInFolder(ctx context.Context) (*system, error) {
+func startInFolder(ctx context.Context, byCommand bool) (*system, error) {
 	dir, err := os.MkdirTemp("", "skald-bench-")
 	if err != nil {
 		return nil, err
 	}
 	remove := func() error { return os.RemoveAll(dir) }
-	s, err := startSQLite(ctx, filepath.Clean(dir))
+	s, err := startSQLite(ctx, filepath.Clean(dir), byCommand)
 	if err != nil {
 		return nil, errors.Join(err, remove())
 	}

@@ -37,7 +37,7 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		"a step that ran twice":        {"kitchen", `UPDATE tickets SET n5 = n5 + 1`},
 		"money that is off":            {"accounting", `UPDATE accounts SET balance = balance - 1 WHERE id = 5`},
 	} {
-		s, err := startSQLite(t.Context(), t.TempDir())
+		s, err := startSQLite(t.Context(), t.TempDir(), false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -90,11 +90,12 @@ func createDatabases(ctx context.Context, c *cluster.Cluster) (_ onPostgreSQL, e
 }
 
 // startPostgreSQL starts the services on a cluster.
-func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgres.Tx]) (_ *system, err error) {
+func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgres.Tx], byCommand bool) (_ *system, err error) {
 	s, err := createDatabases(ctx, c)
 	if err != nil {
 		return nil, err
 	}
+	s.byCommand = byCommand
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -124,7 +125,7 @@ func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgr
 
 // plain is handlers of one message, which execute their statement at once.
 var plain = handlers[*postgres.Tx]{
-	create: executeStep(createOrderStep), reject: executeStep(rejectOrderStep),
+	create: executeStep(createOrderStep), reject: executeStep(rejectOrderStep), approve: executeStep(approveOrderStep),
 	register: func(name string, s *service.Service) {
 		switch name {
 		case "order":
@@ -164,7 +165,7 @@ func answerStep(s step) func(context.Context, *postgres.Tx, order) (done, error)
 
 // batched is handlers of all that waits, whose statements share a round trip.
 var batched = handlers[*postgres.Tx]{
-	create: queueStep(createOrderStep), reject: queueStep(rejectOrderStep),
+	create: queueStep(createOrderStep), reject: queueStep(rejectOrderStep), approve: queueStep(approveOrderStep),
 	register: func(name string, s *service.Service) {
 		switch name {
 		case "order":

@@ -30,7 +30,9 @@ type system struct {
 	usage func(ctx context.Context) usage
 	// counts of statements, by database, if they are counted.
 	counts map[string]*cluster.Count
-	ends   []func() error
+	// byCommand has the orders' service approve an order by a command to itself.
+	byCommand bool
+	ends      []func() error
 }
 
 // usage counts up.
@@ -85,8 +87,8 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // handlers is how a system's services handle their commands, in transactions of type T.
 type handlers[T any] struct {
-	create, reject local[T]
-	register       func(name string, s *service.Service)
+	create, reject, approve local[T]
+	register                func(name string, s *service.Service)
 }
 
 // startService runs a service on its store until the system is closed.
@@ -97,7 +99,7 @@ func startService[T skald.Tx](ctx context.Context, s *system, name string, store
 	}
 	h.register(name, svc)
 	if name == "order" {
-		sagas := saga.Register(svc, definition(h.create, h.reject))
+		sagas := saga.Register(svc, definition(h, s.byCommand))
 		s.run = func(ctx context.Context, o order) error { return place(ctx, sagas, o) }
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -63,15 +63,21 @@ func itself(o order) order { return o }
 // local is a step in the orders' own database.
 type local[T any] func(ctx context.Context, tx T, o *order) error
 
-func definition[T any](create, reject local[T]) saga.Definition[order] {
+// definition is the saga. Its last step is local, like the first; byCommand, the orders' service
+// sends a command for it to itself.
+func definition[T any](h handlers[T], byCommand bool) saga.Definition[order] {
+	approve := saga.Step[order]{Name: "approve order", Do: saga.Local(h.approve)}
+	if byCommand {
+		approve.Do = saga.Call(approveOrder, itself)
+	}
 	return saga.Definition[order]{
 		Name: "bench.create-order",
 		Compensatable: []saga.Compensatable[order]{
-			{Name: "create order", Do: saga.Local(create), Undo: saga.Local(reject)},
+			{Name: "create order", Do: saga.Local(h.create), Undo: saga.Local(h.reject)},
 			{Name: "verify consumer", Do: saga.Call(verifyConsumer, itself)},
 			{Name: "create ticket", Do: saga.Call(createTicket, itself), Undo: saga.Call(rejectTicket, itself)},
 		},
 		Pivot:     saga.Step[order]{Name: "authorize card", Do: saga.Call(authorize, itself)},
-		Retriable: []saga.Step[order]{{Name: "confirm ticket", Do: saga.Call(confirmTicket, itself)}, {Name: "approve order", Do: saga.Call(approveOrder, itself)}},
+		Retriable: []saga.Step[order]{{Name: "confirm ticket", Do: saga.Call(confirmTicket, itself)}, approve},
 	}
 }

@@ -29,30 +29,39 @@ func barrierArrays(n int, key func(i int) *inbox.BarrierKey) (sagas [][16]byte, 
 	return sagas, steps, attempts
 }
 
-// LockBarriers implements [inbox.BarrierStore]. The lock comes first, in a statement of its own:
-// the second one sees what was committed before the lock was had.
+// LockBarriers implements [inbox.BarrierStore].
 func (s *Store) LockBarriers(ctx context.Context, tx skald.Tx, keys []inbox.BarrierKey) ([]inbox.Barrier, error) {
-	doing := fmt.Sprintf("lock %d barriers", len(keys))
 	x, err := s.session(tx)
-	if err != nil || len(keys) == 0 {
-		return nil, failure(doing, err)
-	}
-	if err := x.lock(ctx, doing, everyBarrier, barrierNumbers(keys)); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, failure("lock barriers", err)
 	}
 	var found []inbox.Barrier
-	sagas, steps, attempts := barrierArrays(len(keys), func(i int) *inbox.BarrierKey { return &keys[i] })
-	err = x.query(ctx, doing, findBarriers, []any{sagas, steps, attempts}, func(r row) error {
-		var n int
-		var b inbox.Barrier
-		err := r.Scan(&n, (*string)(&b.State), (*idColumn)(&b.Command))
-		if err == nil {
-			b.BarrierKey = keys[n-1]
-			found = append(found, b)
-		}
-		return err
-	})
+	err = x.ask(ctx, askBarriers(keys, &found)...)
 	return found, err
+}
+
+// askBarriers locks barriers and asks which are recorded. The lock comes first, in a statement of
+// its own: the second one sees what was committed before the lock was had.
+func askBarriers(keys []inbox.BarrierKey, found *[]inbox.Barrier) []question {
+	if len(keys) == 0 {
+		return nil
+	}
+	sagas, steps, attempts := barrierArrays(len(keys), func(i int) *inbox.BarrierKey { return &keys[i] })
+	doing := fmt.Sprintf("lock %d barriers", len(keys))
+	lock, args := lockStatement(everyBarrier, barrierNumbers(keys))
+	return []question{{doing: doing, query: lock, args: args, scan: func(row) error { return nil }}, {
+		doing: doing, query: findBarriers, args: []any{sagas, steps, attempts},
+		scan: func(r row) error {
+			var n int
+			var b inbox.Barrier
+			err := r.Scan(&n, (*string)(&b.State), (*idColumn)(&b.Command))
+			if err == nil {
+				b.BarrierKey = keys[n-1]
+				*found = append(*found, b)
+			}
+			return err
+		},
+	}}
 }
 
 // barrierNumbers are the numbers of the keys' locks.

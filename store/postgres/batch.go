@@ -68,6 +68,14 @@ func (b *Batch) CheapSavepoints() bool { return false }
 // Flush implements [inbox.Batch].
 func (b *Batch) Flush(ctx context.Context) error { return b.own.flush(ctx) }
 
+// Await implements [inbox.Batch].
+func (b *Batch) Await(ctx context.Context) error {
+	if !b.own.awaited() {
+		return nil
+	}
+	return b.own.flush(ctx)
+}
+
 // Savepoint implements [inbox.Batch]. It is sent at once: whatever fails behind it, be it only to
 // be prepared, finds it set.
 func (b *Batch) Savepoint(ctx context.Context) error {

@@ -69,32 +69,49 @@ WHERE h.place IN (SELECT place FROM heads UNION ALL SELECT place FROM behind) OR
 
 // HeldAmong implements [inbox.HeldStore]. A group rarely holds anything at all.
 func (s *Store) HeldAmong(ctx context.Context, tx skald.Tx, group string, keys []inbox.ChannelKey, list []skald.ID) ([]inbox.ChannelKey, []skald.ID, error) {
-	doing := fmt.Sprintf("look for what group %q holds among %d keys", group, len(keys))
 	x, err := s.session(tx)
-	if err != nil || len(keys)+len(list) == 0 {
-		return nil, nil, failure(doing, err)
+	if err != nil {
+		return nil, nil, failure("look for what is held", err)
 	}
 	some := false
-	err = x.query(ctx, doing, anyHeld, []any{group}, func(row) error { some = true; return nil })
-	if err != nil || !some {
+	if err := x.ask(ctx, askHeld(group, len(keys)+len(list), &some)...); err != nil || !some {
 		return nil, nil, err
 	}
+	return x.heldAmong(ctx, group, keys, list)
+}
+
+// askHeld asks whether a group holds anything.
+func askHeld(group string, wanted int, some *bool) []question {
+	if wanted == 0 {
+		return nil
+	}
+	return []question{{
+		doing: fmt.Sprintf("look whether group %q holds anything", group),
+		query: anyHeld, args: []any{group}, scan: func(row) error { *some = true; return nil },
+	}}
+}
+
+func (x session) heldAmong(ctx context.Context, group string, keys []inbox.ChannelKey, list []skald.ID) ([]inbox.ChannelKey, []skald.ID, error) {
 	channels, names := make([]string, len(keys)), make([]string, len(keys))
 	for i, k := range keys {
 		channels[i], names[i] = storable(k.Channel), storable(k.Key)
 	}
 	var blocked []inbox.ChannelKey
 	var held []skald.ID
-	err = x.query(ctx, doing, heldAmong, []any{group, channels, names, ids(list)}, func(r row) error {
-		var key, id int
-		err := r.Scan(&key, &id)
-		if key > 0 {
-			blocked = append(blocked, keys[key-1])
-		}
-		if id > 0 {
-			held = append(held, list[id-1])
-		}
-		return err
+	err := x.ask(ctx, question{
+		doing: fmt.Sprintf("look for what group %q holds among %d keys", group, len(keys)),
+		query: heldAmong, args: []any{group, channels, names, ids(list)},
+		scan: func(r row) error {
+			var key, id int
+			err := r.Scan(&key, &id)
+			if key > 0 {
+				blocked = append(blocked, keys[key-1])
+			}
+			if id > 0 {
+				held = append(held, list[id-1])
+			}
+			return err
+		},
 	})
 	return blocked, held, err
 }
@@ -183,14 +200,14 @@ func (s *Store) ReleaseHeldDos(ctx context.Context, tx skald.Tx, group string, k
 	}
 	var found []inbox.BarrierKey
 	sagas, steps, attempts := barrierArrays(len(keys), func(i int) *inbox.BarrierKey { return &keys[i] })
-	err = x.query(ctx, doing, releaseHeldDos, []any{group, sagas, steps, attempts}, func(r row) error {
+	err = x.ask(ctx, question{doing: doing, query: releaseHeldDos, args: []any{group, sagas, steps, attempts}, scan: func(r row) error {
 		var n int
 		err := r.Scan(&n)
 		if err == nil {
 			found = append(found, keys[n-1])
 		}
 		return err
-	})
+	}})
 	return found, err
 }
 

@@ -32,19 +32,45 @@ SELECT ctid FROM skald_barriers WHERE saved_at < $2 AND untimed AND $1::uuid IS 
 
 // Handled implements [inbox.DedupStore].
 func (s *Store) Handled(ctx context.Context, tx skald.Tx, group string, list []skald.ID) ([]inbox.Handled, error) {
-	doing := func() string { return fmt.Sprintf("look for %d messages in the inbox of group %q", len(list), group) }
 	x, err := s.session(tx)
-	if err != nil || len(list) == 0 {
-		return nil, failure(doing(), err)
+	if err != nil {
+		return nil, failure("look into the inbox", err)
 	}
 	var found []inbox.Handled
-	err = x.query(ctx, doing(), findHandled, []any{group, ids(list)}, func(r row) error {
-		var h inbox.Handled
-		err := r.Scan((*idColumn)(&h.ID), &h.Reply)
-		found = append(found, h)
-		return err
-	})
+	err = x.ask(ctx, askHandled(group, list, &found)...)
 	return found, err
+}
+
+// Look implements [inbox.Looker].
+func (s *Store) Look(ctx context.Context, tx skald.Tx, group string, q inbox.Question) (known inbox.Known, err error) {
+	x, err := s.session(tx)
+	if err != nil {
+		return known, failure("look what is known of a batch", err)
+	}
+	some := false
+	questions := append(askHandled(group, q.IDs, &known.Handled), askBarriers(q.Barriers, &known.Barriers)...)
+	if err := x.ask(ctx, append(questions, askHeld(group, len(q.Keys)+len(q.Arrived), &some)...)...); err != nil || !some {
+		return known, err
+	}
+	known.Blocked, known.Held, err = x.heldAmong(ctx, group, q.Keys, q.Arrived)
+	return known, err
+}
+
+// askHandled asks which messages a group has handled.
+func askHandled(group string, list []skald.ID, found *[]inbox.Handled) []question {
+	if len(list) == 0 {
+		return nil
+	}
+	return []question{{
+		doing: fmt.Sprintf("look for %d messages in the inbox of group %q", len(list), group),
+		query: findHandled, args: []any{group, ids(list)},
+		scan: func(r row) error {
+			var h inbox.Handled
+			err := r.Scan((*idColumn)(&h.ID), &h.Reply)
+			*found = append(*found, h)
+			return err
+		},
+	}}
 }
 
 // RecordHandled implements [inbox.DedupStore].

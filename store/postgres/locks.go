@@ -24,16 +24,20 @@ const maxLocks = 1000
 // lock holds advisory locks until the transaction ends. They are taken in the order of their
 // numbers, so that two such calls do not wait for each other.
 func (x session) lock(ctx context.Context, doing string, every int64, locks []int64) error {
+	if len(locks) == 0 {
+		return nil
+	}
+	query, args := lockStatement(every, locks)
+	return x.exec(ctx, doing, query, args...)
+}
+
+func lockStatement(every int64, locks []int64) (query string, args []any) {
 	slices.Sort(locks)
 	locks = slices.Compact(locks)
-	switch {
-	case len(locks) == 0:
-		return nil
-	case len(locks) > maxLocks:
-		return x.exec(ctx, doing, lockAlone, every)
-	default:
-		return x.exec(ctx, doing, lockMany, every, locks)
+	if len(locks) > maxLocks {
+		return lockAlone, []any{every}
 	}
+	return lockMany, []any{every, locks}
 }
 
 // lockNumber is the number of the lock on a thing of a kind: FNV-1a, in 64 bits, with a byte of zero

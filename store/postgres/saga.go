@@ -60,11 +60,15 @@ func (s *Store) sagas(ctx context.Context, tx skald.Tx, doing, query string, arg
 		return nil, failure(doing, err)
 	}
 	var found []saga.Record
-	err = x.query(ctx, doing, query, args, func(r row) error {
-		found = append(found, saga.Record{})
-		return scanSaga(r, &found[len(found)-1])
-	})
+	err = x.ask(ctx, askSagas(doing, query, args, &found))
 	return found, err
+}
+
+func askSagas(doing, query string, args []any, found *[]saga.Record) question {
+	return question{doing: doing, query: query, args: args, scan: func(r row) error {
+		*found = append(*found, saga.Record{})
+		return scanSaga(r, &(*found)[len(*found)-1])
+	}}
 }
 
 // LoadSagas implements [saga.Store]. They are locked in the order of their ids, so that two such
@@ -74,6 +78,23 @@ func (s *Store) LoadSagas(ctx context.Context, tx skald.Tx, list []skald.ID) ([]
 		return nil, nil
 	}
 	return s.sagas(ctx, tx, fmt.Sprintf("load %d sagas", len(list)), loadSagas, ids(list))
+}
+
+// PreloadSagas implements [saga.Preloader].
+func (s *Store) PreloadSagas(ctx context.Context, tx skald.Tx, list []skald.ID, then func([]saga.Record)) error {
+	doing := fmt.Sprintf("load %d sagas", len(list))
+	x, err := s.session(tx)
+	if err != nil || len(list) == 0 {
+		return failure(doing, err)
+	}
+	var found []saga.Record
+	q := askSagas(doing, loadSagas, []any{ids(list)}, &found)
+	q.done = func() { then(found) }
+	if x.sql == nil && x.tx.runtime() {
+		x.note(q)
+		return nil
+	}
+	return x.ask(ctx, q)
 }
 
 // FindLive implements [saga.Store].

@@ -61,14 +61,40 @@ func (x session) exec(ctx context.Context, doing, query string, args ...any) err
 	return x.tx.flush(ctx)
 }
 
-// query executes a statement and calls scan for every row.
-func (x session) query(ctx context.Context, doing, query string, args []any, scan func(row) error) error {
-	if x.sql != nil {
-		return failure(doing, querySQL(ctx, x.sql, query, args, scan))
+// question is a statement whose rows are scanned one after the other.
+type question struct {
+	doing, query string
+	args         []any
+	scan         func(row) error
+	done         func() // after the last row, if it is set
+}
+
+// ask sends questions in one round trip, with whatever is queued; in a transaction of
+// database/sql's, one after the other.
+func (x session) ask(ctx context.Context, questions ...question) error {
+	for _, q := range questions {
+		if x.sql == nil {
+			x.note(q)
+		} else if err := q.answered(querySQL(ctx, x.sql, q.query, q.args, q.scan)); err != nil {
+			return err
+		}
 	}
-	q := x.tx.queue(query, args...)
-	q.Query(func(rows pgx.Rows) error { return failure(doing, scanRows(rows, scan)) })
+	if x.sql != nil || len(questions) == 0 {
+		return nil
+	}
 	return x.tx.flush(ctx)
+}
+
+// note queues a question.
+func (x session) note(q question) {
+	x.tx.queue(q.query, q.args...).Query(func(rows pgx.Rows) error { return q.answered(scanRows(rows, q.scan)) })
+}
+
+func (q *question) answered(err error) error {
+	if err == nil && q.done != nil {
+		q.done()
+	}
+	return failure(q.doing, err)
 }
 
 func scanRows(rows pgx.Rows, scan func(row) error) error {

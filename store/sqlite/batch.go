@@ -230,6 +230,9 @@ func (b *Batch) interruptStuck() (stop func()) {
 // Flush implements [inbox.Batch]: there is no queue.
 func (b *Batch) Flush(context.Context) error { return nil }
 
+// Await implements [inbox.Batch].
+func (b *Batch) Await(context.Context) error { return nil }
+
 // Savepoint implements [inbox.Batch].
 func (b *Batch) Savepoint(ctx context.Context) error {
 	return b.execAll(ctx, "set the savepoint", savepointSet)
