@@ -84,6 +84,18 @@ var sagaCases = []storeCase{
 			return err
 		})
 	}},
+	{"an update whose revision does not follow the stored one changes nothing, and may be tried again", func(s store) {
+		r := newSaga("conform.saga", "k")
+		s.save(r)
+		second := next(r, parkedSaga)
+		third := next(second, ended)
+		s.stale(third)
+		s.save(second)
+		s.stale(second)
+		s.sameSagas(s.load(r.ID), second)
+		s.save(third)
+		s.sameSagas(s.load(r.ID), third)
+	}},
 	{"a live saga is found by its name and key, whatever it waits for", func(s store) {
 		r, other := newSaga("conform.saga", "k"), newSaga("conform.other", "k")
 		s.save(r, other)
@@ -178,6 +190,15 @@ func (s store) conflicts(r saga.Record) {
 	s.Helper()
 	err := s.tryBatch(s.Context(), func(tx skald.Tx) error { return s.Store.SaveSagas(s.Context(), tx, []saga.Record{r}) })
 	s.isError(err, saga.ErrConflict)
+}
+
+func (s store) stale(r saga.Record) {
+	s.Helper()
+	err := s.tryBatch(s.Context(), func(tx skald.Tx) error { return s.Store.SaveSagas(s.Context(), tx, []saga.Record{r}) })
+	s.isError(err, saga.ErrStale)
+	if !s.Store.Retryable(err) {
+		s.broken("%v is not retryable", err)
+	}
 }
 
 func (s store) load(list ...skald.ID) []saga.Record {

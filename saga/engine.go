@@ -17,7 +17,7 @@ import (
 	"github.com/skald-go/skald/outbox"
 )
 
-// EngineConfig wires an engine; every field is required.
+// EngineConfig wires an engine.
 type EngineConfig struct {
 	Store  Store
 	Outbox *outbox.Outbox
@@ -28,6 +28,9 @@ type EngineConfig struct {
 	// Transact runs a function in the transaction of the service's next batch.
 	Transact Transact
 	Logger   *slog.Logger
+	// Cached is how many live instances are kept in memory between batches; 0 for none. The only
+	// field that is optional.
+	Cached int
 }
 
 // Engine runs the registered sagas of one service. It has no goroutine of its own: it works
@@ -38,12 +41,13 @@ type Engine struct {
 	scripts map[string]map[int]*script
 	faults  []error
 	waiters waiters
+	cache   cache
 	timer   chan struct{}
 }
 
 // NewEngine returns an engine without definitions.
 func NewEngine(config EngineConfig) *Engine {
-	return &Engine{EngineConfig: config, scripts: map[string]map[int]*script{}, timer: make(chan struct{}, 1)}
+	return &Engine{EngineConfig: config, scripts: map[string]map[int]*script{}, cache: cache{limit: config.Cached}, timer: make(chan struct{}, 1)}
 }
 
 // Host is the service that a saga is registered with.

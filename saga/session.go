@@ -79,6 +79,8 @@ func (s *session) Flush(ctx context.Context, work *unit.Work) error {
 		soon = soon || !in.record.DueAt.IsZero() && in.record.DueAt.Before(work.Now.Add(timerLook))
 		if in.record.Status.Ended() || in.record.Status == Parked {
 			work.Committed = append(work.Committed, func() { s.engine.waiters.wake(&in.record) })
+		} else {
+			work.Committed = append(work.Committed, func() { s.engine.cache.put(in) })
 		}
 	}
 	if soon {
@@ -95,7 +97,7 @@ func (s *session) preload(ctx context.Context, ids []skald.ID) error {
 	missing := make([]skald.ID, 0, len(ids))
 	asked := make(map[skald.ID]bool, len(ids))
 	for _, id := range ids {
-		if s.loaded[id] == nil && !asked[id] {
+		if !s.has(id) && !asked[id] {
 			asked[id] = true
 			missing = append(missing, id)
 		}
@@ -104,6 +106,16 @@ func (s *session) preload(ctx context.Context, ids []skald.ID) error {
 		return later.PreloadSagas(ctx, s.work.Tx, missing, s.keep)
 	}
 	return s.loadNow(ctx, missing)
+}
+
+// has reports whether the session has a saga, which may come from the cache.
+func (s *session) has(id skald.ID) bool {
+	if s.loaded[id] == nil {
+		if in := s.engine.cache.take(id); in != nil {
+			s.loaded[id] = in
+		}
+	}
+	return s.loaded[id] != nil
 }
 
 func (s *session) loadNow(ctx context.Context, ids []skald.ID) error {
@@ -119,7 +131,7 @@ func (s *session) keep(records []Record) {
 }
 
 func (s *session) load(ctx context.Context, id skald.ID) (*instance, error) {
-	if s.loaded[id] == nil {
+	if !s.has(id) {
 		if err := s.loadNow(ctx, []skald.ID{id}); err != nil {
 			return nil, err
 		}

@@ -12,6 +12,11 @@ import (
 // the same name and key, or a saga of the same name and request, exists already.
 var ErrConflict = errors.New("saga: a live saga of this key exists")
 
+// ErrStale is returned by SaveSagas, or by the commit of its batch, when a saga's revision does not
+// follow the stored one: it has changed since it was loaded. The same batch may be tried again on
+// what is stored; Retryable of the service's store says so.
+var ErrStale = errors.New("saga: a saga has changed since it was loaded")
+
 // Store is what the engine needs of the orchestrating service's database. Methods that take
 // a transaction run inside it; in a batch of the runtime's their writes may be deferred, at the latest
 // to its Commit, whose error theirs is then. A store is safe for concurrent use.
@@ -22,8 +27,8 @@ type Store interface {
 	FindLive(ctx context.Context, tx skald.Tx, name, key string) (*Record, error)
 	// FindRequest returns the saga that was started with a request id, nil when none.
 	FindRequest(ctx context.Context, tx skald.Tx, name, request string) (*Record, error)
-	// SaveSagas inserts sagas (Revision 1) and updates them (a higher Revision), each in one
-	// statement for all.
+	// SaveSagas inserts sagas (Revision 1) and updates them (a Revision that follows the stored
+	// one), each in one statement for all.
 	SaveSagas(ctx context.Context, tx skald.Tx, records []Record) error
 	// AddHistory appends entries.
 	AddHistory(ctx context.Context, tx skald.Tx, entries []Entry) error

@@ -18,6 +18,9 @@ import (
 	"github.com/skald-go/skald/saga"
 )
 
+// cachedSagas is how many live sagas an orchestrating service keeps in memory, at some kilobytes each.
+const cachedSagas = 4096
+
 // Store is a service's database.
 type Store interface {
 	outbox.Store
@@ -74,6 +77,7 @@ func New(name string, store Store, broker Broker, config Config) (*Service, erro
 	}
 	s.engine = saga.NewEngine(saga.EngineConfig{
 		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Transact: s.consumer.Transact, Logger: logger,
+		Cached: cachedSagas,
 	})
 	return s, nil
 }
@@ -152,9 +156,9 @@ func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
 // SagaEngine implements [saga.Host].
 func (s *Service) SagaEngine() *saga.Engine { return s.engine }
 
-// Run checks the registrations, then runs relay, consumers and timers until ctx ends; then it
-// drains: the batch under way is finished, leases are given up. It returns an error when it
-// could not start, or when a part of it failed for good.
+// Run checks the registrations, then runs relay (unless [Config.RelayElsewhere]), consumers and
+// timers until ctx ends; then it drains: the batch under way is finished, leases are given up. It
+// returns an error when it could not start, or when a part of it failed for good.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
 		s.consumer.Stop()
@@ -174,7 +178,9 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start(s.relay.Run)
+	if !s.config.RelayElsewhere {
+		start(s.relay.Run)
+	}
 	start(s.consumer.Run)
 	if s.engine.Registered() {
 		start(s.engine.RunTimers)

@@ -88,8 +88,8 @@ func (s *Store) SaveSagas(ctx context.Context, tx skald.Tx, records []saga.Recor
 
 func (v *view) saveSaga(r saga.Record) error {
 	there, exists := v.sagas.get(r.ID)
-	if exists != (r.Revision > 1) || exists && r.Revision <= there.Revision {
-		return fmt.Errorf("skaldtest: saga %s: revision %d does not follow revision %d", r.ID, r.Revision, there.Revision)
+	if exists != (r.Revision > 1) || exists && r.Revision != there.Revision+1 {
+		return fmt.Errorf("skaldtest: saga %s: revision %d does not follow revision %d: %w", r.ID, r.Revision, there.Revision, saga.ErrStale)
 	}
 	key := sagaKey{r.Name, r.Key}
 	live, taken := v.liveSagas.get(key)

@@ -120,7 +120,9 @@ func (s *Store) List(table string) map[string]string {
 func (s *Store) TxType() reflect.Type { return reflect.TypeFor[*Tx]() }
 
 // Retryable implements [inbox.Store].
-func (s *Store) Retryable(err error) bool { return errors.Is(err, ErrConnectionLost) }
+func (s *Store) Retryable(err error) bool {
+	return errors.Is(err, ErrConnectionLost) || errors.Is(err, saga.ErrStale)
+}
 
 // read runs fn on what is committed.
 func (s *Store) read(ctx context.Context, fn func(v *view)) error {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,9 +29,14 @@ const (
 	codeUniqueViolation  = "23505"
 	codeObjectInUse      = "55006"
 	codeUndefinedObject  = "42704"
+	codeDuplicateObject  = "42710"
 	codeOutOfMemory      = "53200" // of the table of locks, for one
 	codeReadOnly         = "25006" // a standby, for now
 	codeLockNotAvailable = "55P03"
+	codeNotPrepared      = "55000" // of a slot: wal_level is not logical
+
+	codeInsufficientPrivilege = "42501"
+	codeInvalidSchemaName     = "3F000" // there is none on the search path, for one
 )
 
 // failure says what was being done when err came up, in the vocabulary of the core's packages;
@@ -42,6 +48,8 @@ func failure(doing string, err error) error {
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
 		switch {
+		case server.Code == codeChanged:
+			err = fmt.Errorf("%w (%w)", saga.ErrStale, err)
 		case server.Code == codeFenced:
 			err = fmt.Errorf("%w (%w)", inbox.ErrFenced, err)
 		case server.Code == codeUniqueViolation && strings.HasPrefix(server.ConstraintName, "skald_sagas"):
@@ -78,7 +86,9 @@ func hasCode(err error, codes ...string) bool {
 // everything about the connection or the server's state that can pass. What a handler
 // has met elsewhere is none of it, however much it looks like it.
 func (s *Store) Retryable(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var stranger *tls.CertificateVerificationError
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		hasCode(err, codeInsufficientPrivilege) || errors.As(err, &stranger) {
 		return false
 	}
 	var connect *pgconn.ConnectError
@@ -90,7 +100,7 @@ func (s *Store) Retryable(err error) bool {
 		return false
 	}
 	switch server.Code {
-	case codeObjectInUse, codeLockNotAvailable, codeReadOnly:
+	case codeChanged, codeObjectInUse, codeLockNotAvailable, codeReadOnly:
 		return true
 	case codeOutOfMemory, // it may be the batch that is too large
 		codeQueryCanceled: // it may be one message's statement that takes too long

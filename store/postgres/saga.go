@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -27,10 +28,10 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text
 $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[], $16::bigint[])`
 	// What identifies an instance and how it started does not change.
 	updateSagas = `SELECT skald_require(skald_update_sagas($1, $2, $3, $4, $5, $6, $7, $8, $9) = cardinality($1), '` + codeChanged + `',
-'the database has the same or a later revision of one, or none: it was not loaded in this transaction')`
+'the database has another revision of one, or none')`
 
-	addHistory = `INSERT INTO skald_history (saga, number, at, step, what, detail)
-SELECT * FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])`
+	addHistory = `INSERT INTO skald_history_batches (saga, number, at, entries)
+SELECT saga, number, at, entries::json FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[]) AS u (saga, number, at, entries)`
 	readHistory = "SELECT saga, number, at, step, what, detail FROM skald_history WHERE saga = $1 ORDER BY number"
 
 	dueSagas = "SELECT id FROM skald_sagas WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
@@ -189,15 +190,40 @@ func (s *Store) AddHistory(ctx context.Context, tx skald.Tx, entries []saga.Entr
 	if err != nil || len(entries) == 0 {
 		return failure(doing, err)
 	}
-	n := len(entries)
-	sagas, numbers, moments := make([][16]byte, n), make([]int, n), make([]time.Time, n)
-	steps, whats, details := make([]string, n), make([]string, n), make([]string, n)
+	var sagas [][16]byte
+	var numbers []int
+	var moments []time.Time
+	var encoded []string
+	for len(entries) > 0 {
+		n := together(entries)
+		first := &entries[0]
+		sagas, numbers, moments = append(sagas, first.Saga), append(numbers, first.Number), append(moments, moment(first.At))
+		text, err := encodeHistory(entries[:n])
+		if err != nil {
+			return failure(doing, err)
+		}
+		encoded, entries = append(encoded, text), entries[n:]
+	}
+	return x.exec(ctx, doing, addHistory, sagas, numbers, moments, encoded)
+}
+
+// together is how many of the entries are one saga's, of one moment, and without a gap.
+func together(entries []saga.Entry) int {
+	n := 1
+	for n < len(entries) && entries[n].Saga == entries[0].Saga && entries[n].At.Equal(entries[0].At) && entries[n].Number == entries[n-1].Number+1 {
+		n++
+	}
+	return n
+}
+
+func encodeHistory(entries []saga.Entry) (string, error) {
+	rows := make([][3]string, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		sagas[i], numbers[i], moments[i] = e.Saga, e.Number, moment(e.At)
-		steps[i], whats[i], details[i] = e.Step, e.What, storable(e.Detail)
+		rows[i] = [3]string{storable(e.Step), storable(e.What), storable(e.Detail)}
 	}
-	return x.exec(ctx, doing, addHistory, sagas, numbers, moments, steps, whats, details)
+	encoded, err := json.Marshal(rows)
+	return string(encoded), err
 }
 
 // ReadHistory implements [saga.Store].

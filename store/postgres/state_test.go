@@ -171,7 +171,7 @@ func TestARevisionThatWasNotLoadedIsNotSaved(t *testing.T) {
 	list[0].Revision, list[1].Revision = 2, 2 // the second one is not there at all
 	b := begin(t, store)
 	err := errors.Join(store.SaveSagas(t.Context(), b.Tx(), list), b.Commit(t.Context()))
-	if err == nil || store.Retryable(err) {
+	if !errors.Is(err, saga.ErrStale) || !store.Retryable(err) {
 		t.Errorf("saving a saga that is not stored returned %v", err)
 	}
 	if n := read[int](t, store, "SELECT max(revision) FROM skald_sagas"); n != 1 {

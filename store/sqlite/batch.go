@@ -15,6 +15,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/saga"
 )
 
 // ErrEnded says that a handler ended the runtime's transaction by Commit or Rollback.
@@ -308,6 +309,6 @@ func (s *Store) Retryable(err error) bool {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
 		return true
 	default:
-		return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+		return errors.Is(err, saga.ErrStale) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
 	}
 }

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -30,7 +29,7 @@ var (
 	// What identifies an instance and how it started does not change.
 	updateSagas = newBulk("INSERT INTO skald_sagas ("+sagaColumns+") VALUES ", sagaRow, ` ON CONFLICT (id) DO UPDATE SET
 status = excluded.status, step = excluded.step, reason = excluded.reason, state = excluded.state, progress = excluded.progress,
-due_at = excluded.due_at, updated_at = excluded.updated_at, revision = excluded.revision WHERE revision < excluded.revision`)
+due_at = excluded.due_at, updated_at = excluded.updated_at, revision = excluded.revision WHERE revision = excluded.revision - 1`)
 
 	addHistory  = newBulk("INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ", "(?, ?, ?, ?, ?, ?)", "")
 	readHistory = newStatement("SELECT saga, number, at, step, what, detail FROM skald_history WHERE saga = ? ORDER BY number")
@@ -131,7 +130,7 @@ func (s *Store) SaveSagas(ctx context.Context, tx skald.Tx, records []saga.Recor
 		return fail(conflict(err))
 	}
 	if updated != int64(len(updates)) {
-		return fail(errors.New("the database has the same or a later revision of one: it was not loaded in this transaction"))
+		return fail(saga.ErrStale)
 	}
 	if _, err := execRows(ctx, s, t, insertSagas, inserts, bindSaga); err != nil {
 		return fail(conflict(err))

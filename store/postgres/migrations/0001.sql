@@ -157,15 +157,17 @@ CREATE UNIQUE INDEX skald_sagas_request ON skald_sagas (name, request) WHERE req
 CREATE INDEX skald_sagas_key ON skald_sagas (name, key, id);
 CREATE INDEX skald_sagas_due ON skald_sagas (due_at) WHERE due_at IS NOT NULL;
 
-CREATE TABLE skald_history (
-	saga   uuid        NOT NULL,
-	number integer     NOT NULL,
-	at     timestamptz NOT NULL,
-	step   text        NOT NULL,
-	what   text        NOT NULL,
-	detail text        NOT NULL,
+-- The history of sagas, a row for what one batch added to one saga's: [step, what, detail] of each entry.
+CREATE TABLE skald_history_batches (
+	saga    uuid        NOT NULL,
+	number  integer     NOT NULL, -- of the first entry
+	at      timestamptz NOT NULL,
+	entries json        NOT NULL,
 	PRIMARY KEY (saga, number)
 );
+CREATE VIEW skald_history AS
+SELECT b.saga, b.number + (e.place - 1)::integer AS number, b.at, e.entry->>0 AS step, e.entry->>1 AS what, e.entry->>2 AS detail
+FROM skald_history_batches AS b CROSS JOIN LATERAL json_array_elements(b.entries) WITH ORDINALITY AS e (entry, place);
 
 CREATE TABLE skald_definitions (
 	name        text    NOT NULL,
@@ -200,7 +202,7 @@ BEGIN
 	RETURN QUERY SELECT * FROM skald_sagas WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
 END $$;
 
--- Writes what changes in sagas whose revision is newer than the stored one; returns how many those are.
+-- Writes what changes in sagas whose revision follows the stored one; returns how many those are.
 CREATE FUNCTION skald_update_sagas(uuid[], text[], text[], text[], bytea[], bytea[], timestamptz[], timestamptz[], bigint[]) RETURNS bigint LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -209,7 +211,7 @@ BEGIN
 	UPDATE skald_sagas AS s SET status = u.status, step = u.step, reason = u.reason, state = u.state, progress = u.progress,
 	due_at = u.due_at, updated_at = u.updated_at, revision = u.revision
 	FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u (id, status, step, reason, state, progress, due_at, updated_at, revision)
-	WHERE s.id = u.id AND s.revision < u.revision;
+	WHERE s.id = u.id AND s.revision = u.revision - 1;
 	GET DIAGNOSTICS saved = ROW_COUNT;
 	RETURN saved;
 END $$;
