@@ -43,6 +43,7 @@ func createOrder() *cobra.Command {
 	c := &cobra.Command{
 		Use: "createorder", Short: "The createOrder saga: closed loop, half load, one at a time", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			debug.SetMemoryLimit(process.MemoryLimit)
 			var results []createorder.Result
 			if statements {
 				options.Statements = cmd.ErrOrStderr()

@@ -43,6 +43,9 @@ type StoreUnderTest struct {
 	// than which transactions, or readings of the table, are settled as a whole: the cases ask for no
 	// exact numbers then.
 	Coarse bool
+	// LogOnly says that messages are in a log and in no table: they cannot be counted, and a cursor
+	// takes the place of the one before it.
+	LogOnly bool
 	// Reopen closes the store and opens one on the same data. Without it the cases that
 	// need it are left out.
 	Reopen func(t *testing.T) StoreUnderTest

@@ -116,6 +116,9 @@ var settledCases = []storeCase{
 		s.lagIs(0)
 	}},
 	{"the lag's age is that of the oldest unsettled message", func(s store) {
+		if s.LogOnly {
+			return
+		}
 		s.add(message("k"))
 		s.pause(shortLease)
 		s.add(message("k"))
@@ -221,6 +224,9 @@ func (s store) checkpointIs(want relay.Checkpoint) {
 
 func (s store) lagIs(want int64) {
 	s.Helper()
+	if s.LogOnly {
+		want = 0
+	}
 	got := s.lag()
 	if s.Coarse {
 		s.eventually("a lag of what is unsettled", func() bool {

@@ -29,6 +29,11 @@ type Config struct {
 	// InboxRetention of dedup records, barriers and recorded replies: longer than what outboxes and
 	// broker can replay. Defaults to 15 days.
 	InboxRetention time.Duration
+	// RelayElsewhere leaves publishing to a relay that [relay.New] makes on a store of the same
+	// database: in another process, or with a pool of its own whose role may do no more. While
+	// none runs, nothing is published. That relay has its own retention, which OutboxRetention is to
+	// repeat. Defaults to false: the service publishes by itself.
+	RelayElsewhere bool
 }
 
 func (c Config) withDefaults() (Config, error) {

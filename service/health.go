@@ -12,7 +12,7 @@ import (
 type Health struct {
 	// Ready is false before Run and while draining.
 	Ready bool
-	// Lag of the relay.
+	// Lag of the relay, wherever it runs.
 	Lag relay.Lag
 	// Held and Parked count messages that wait in the held table: for their next attempt or
 	// behind another, and for an operator. Counting stops at HealthLimit.

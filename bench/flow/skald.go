@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/skald-go/skald"
@@ -52,6 +51,7 @@ func library(name string, how postgres.Relay) kind {
 // throughOutbox is the library's way, to readers of every partition of the channel.
 type throughOutbox struct {
 	pool  *pgxpool.Pool
+	store *postgres.Store
 	box   *outbox.Outbox
 	relay *relay.Relay
 	ends  []func() error
@@ -76,19 +76,19 @@ func (p *throughOutbox) open(ctx context.Context, c *cluster.Cluster, how postgr
 		return c.Drop(context.WithoutCancel(ctx), database)
 	})
 	quiet := slog.New(slog.DiscardHandler)
-	store, err := postgres.Open(ctx, p.pool, postgres.Config{Relay: how, Logger: quiet})
+	p.store, err = postgres.Open(ctx, p.pool, postgres.Config{Relay: how, Logger: quiet})
 	if err != nil {
 		return err
 	}
-	p.onClose(store.DB().Close)
+	p.onClose(p.store.DB().Close)
 	broker, err := p.startBroker(ctx, quiet)
 	if err != nil {
 		return err
 	}
-	if p.box, err = outbox.New(store, "sender"); err != nil {
+	if p.box, err = outbox.New(p.store, "sender"); err != nil {
 		return err
 	}
-	if p.relay, err = relay.New(store, broker, relay.Config{Logger: quiet}); err != nil {
+	if p.relay, err = relay.New(p.store, broker, relay.Config{Logger: quiet}); err != nil {
 		return err
 	}
 	return p.read(ctx, broker, receive)
@@ -170,9 +170,9 @@ func (p *throughOutbox) write(ctx context.Context, contents []string, committing
 		m.Key = strconv.Itoa(number % keys)
 		messages[i] = m
 	}
-	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
+	return p.store.Transact(ctx, func(ctx context.Context, tx *postgres.Tx) error {
 		defer committing()
-		return p.box.Add(ctx, postgres.Wrap(tx), messages...)
+		return p.box.Add(ctx, tx, messages...)
 	})
 }
 

@@ -27,7 +27,6 @@ var promises = []struct{ letter, meaning string }{
 const (
 	cluster    = "brokers in a cluster"
 	servers    = "stores and brokers that are servers of their own"
-	postgres   = "the PostgreSQL store"
 	mysql      = "the MySQL store"
 	locks      = "cancelling and revising orders, and semantic locks"
 	versions   = "several versions of a definition side by side"
@@ -42,7 +41,7 @@ var catalogue = []fault{
 	{"when the relay has read, and published nothing", "L", ""},
 	{"when the broker has stored, and its confirmation is lost", "LO", ""},
 	{"when the broker has confirmed, and the checkpoint is not written", "O", ""},
-	{"when the checkpoint is written, and the replication slot is not confirmed", "LO", postgres},
+	{"when the checkpoint is written, and the replication slot is not confirmed", "LO", ""},
 	{"when half of a batch is published", "LQ", ""},
 	{"in a handler's batch, before it commits", "LO", ""},
 	{"when a handler's batch is committed, and the broker does not know", "O", ""},
@@ -74,23 +73,23 @@ var catalogue = []fault{
 	// The database.
 	{"the connection is cut at the commit, which may have landed", "O", ""},
 	{"a deadlock, a conflict, or a busy database", "O", ""},
-	{"the primary dies, and its standby takes over", "LO", postgres},
-	{"the replication slot is missing", "A", postgres},
-	{"the replication slot is invalid", "A", postgres},
-	{"a row is decoded before it can be seen", "L", postgres},
-	{"a row is decoded on a primary that was lost with it", "G", postgres},
-	{"the old primary comes back", "G", postgres},
+	{"the primary dies, and its standby takes over", "LO", ""},
+	{"the replication slot is missing", "A", ""},
+	{"the replication slot is invalid", "A", ""},
+	{"a row is decoded before it can be seen", "L", ""},
+	{"a row is decoded on a primary that was lost with it", "G", ""},
+	{"the old primary comes back", "G", ""},
 	{"a long transaction commits behind shorter ones that began later", "LQ", ""},
 	{"a cleaning meets the rows of a transaction that took a day", "L", ""},
 	{"messages of a savepoint that was rolled back", "G", ""},
 	{"a transaction of a million rows", "RL", ""},
-	{"the publication is dropped under way", "A", postgres},
+	{"the publication is dropped under way", "A", ""},
 	{"the binary log is purged past the checkpoint", "A", mysql},
 	{"a failover by GTID", "LO", mysql},
 	{"two writers on one SQLite file while it is checkpointed", "L", ""},
 	{"the database's disk is full", "GO", ""},
 	{"all connections are taken", "R", ""},
-	{"the database is restored from an older copy", "A", postgres},
+	{"the database is restored from an older copy", "A", ""},
 	// Sagas.
 	{"every message comes two to five times", "O", ""},
 	{"up to six messages come in every possible order", "MO", ""},
@@ -142,5 +141,5 @@ var catalogue = []fault{
 	{"endpoints that lead inside, or elsewhere", "S", operations},
 	{"a signed message is forged, altered or replayed", "SO", "signatures"},
 	{"secrets in logs, traces and pages", "S", operations},
-	{"the relay's role reads a business table; the wrong authority or host", "S", servers},
+	{"the relay's role reads a business table; the wrong authority or host", "S", ""},
 }

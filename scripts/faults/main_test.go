@@ -57,7 +57,7 @@ func TestTheTableIsWhatTheTestsSay(t *testing.T) {
 		}
 	}
 	covered, err := readTree(".")
-	if err != nil || !strings.HasPrefix(summary(covered), "fault cases: 3 covered, open: 2, 3, 4, 5, 7, ") || slices.Contains(covered.open(), 6) {
+	if err != nil || !strings.HasPrefix(summary(covered), "fault cases: 3 covered, open: 2, 3, 4, 5, 6, 7, ") || slices.Contains(covered.open(), 19) {
 		t.Errorf("%s, %v", summary(covered), err)
 	}
 	if err := os.WriteFile(page, []byte("old"), 0o600); err != nil {

@@ -104,10 +104,7 @@ func (b *Batch) Commit(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.own.tx != nil || b.own.queued != nil {
-		b.own.queue("commit").Fn = committed
-	}
-	if err := b.own.flush(ctx); err != nil {
+	if err := b.finish(ctx); err != nil {
 		return err
 	}
 	b.end(func() {
@@ -123,6 +120,16 @@ func (b *Batch) Commit(ctx context.Context) error {
 		b.store.news.announce()
 	}
 	return nil
+}
+
+// finish sends what is left together with the commit. What has not begun by then is one exchange
+// with the server, which is a transaction by itself.
+func (b *Batch) finish(ctx context.Context) error {
+	if b.own.tx == nil {
+		return failure("commit a batch", b.own.flushAlone(ctx))
+	}
+	b.own.queue("commit").Fn = committed
+	return b.own.flush(ctx)
 }
 
 func committed(results pgx.BatchResults) error {

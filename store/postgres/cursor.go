@@ -145,6 +145,8 @@ func (c *cursor) slotUsable(ctx context.Context, from resumption) (bool, error) 
 		problem = "it is gone"
 	case state.lost:
 		problem = "the server has removed the part of the log that it needs (max_slot_wal_keep_size)"
+	case state.confirmed == 0 || from.confirmed == 0:
+		problem = "it was still being made, or nobody noted that it was" // what comes before it is not in it
 	case state.confirmed > from.confirmed:
 		problem = fmt.Sprintf("it stands at %s in the log, and messages are settled up to %s only", state.confirmed, from.confirmed)
 	default:
@@ -254,6 +256,12 @@ func (c *cursor) broken(ctx context.Context, err error) error {
 
 // poll looks for new rows, and at the slot that is being made.
 func (c *cursor) poll(ctx context.Context) error {
+	select {
+	case made := <-c.making: // there may be rows at every look
+		c.making = nil
+		return c.handOver(ctx, made)
+	default:
+	}
 	changed, longest := c.store.news.watch(time.Now())
 	c.makeSlot()
 	reading, err := c.store.look(ctx, c.floor)
@@ -293,6 +301,9 @@ func (c *cursor) makeSlot() {
 
 // handOver goes from polling to tailing.
 func (c *cursor) handOver(ctx context.Context, made making) error {
+	if hasCode(made.err, codeDuplicateObject) { // opening again shows whose it is
+		return fmt.Errorf("make the replication slot: %w", made.err)
+	}
 	if made.err != nil {
 		if c.problem != made.err.Error() {
 			c.problem = made.err.Error()

@@ -7,5 +7,6 @@
 // *sql.Tx of pgx's own database/sql driver.
 //
 // The relay reads the outbox from the write-ahead log, by logical replication, and falls back to
-// polling the table whenever it cannot: see [Config.Relay].
+// polling the table whenever it cannot: see [Config.Relay]. It can run under a role that may do
+// nothing else: see [RelayGrants].
 package postgres

@@ -62,7 +62,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.applyNext(ctx, tx) })
 		if err != nil {
-			return failure("migrate the schema", err)
+			return s.mayNotMigrate(version, err)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func (s *Store) schemaVersion(ctx context.Context, db querier) (version int, err
 		err = db.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM skald_migrations").Scan(&version)
 	}
 	if err != nil {
-		return 0, failure("read the schema's version", err)
+		return 0, s.mayNotLook(err)
 	}
 	if version > len(migrations) {
 		return 0, fmt.Errorf("postgres: the database has version %d of Skald's schema, and this program knows versions up to %d: a newer program has migrated it; run that one, or restore a copy from before", version, len(migrations))

@@ -46,12 +46,20 @@ func (s *Store) slot(ctx context.Context) (slotState, error) {
 	return state, err
 }
 
-// replicate connects for logical replication. Its connection string is the pool's.
+// replicate connects for logical replication, as the pool connects: a password that its BeforeConnect
+// gives may be valid for minutes only.
 func (s *Store) replicate(ctx context.Context) (*pgconn.PgConn, error) {
-	config := s.pool.Config().ConnConfig.Config.Copy()
+	pool := s.pool.Config()
+	config := pool.ConnConfig
+	if pool.BeforeConnect != nil {
+		if err := pool.BeforeConnect(ctx, config); err != nil {
+			return nil, fmt.Errorf("the pool's BeforeConnect: %w", err)
+		}
+	}
 	config.RuntimeParams["replication"] = "database"
 	config.RuntimeParams["application_name"] = "skald relay"
-	return pgconn.ConnectConfig(ctx, config)
+	conn, err := pgconn.ConnectConfig(ctx, &config.Config)
+	return conn, s.noReplication(err)
 }
 
 // madeSlot is a new slot: where it begins, and a snapshot that sees exactly what had committed
@@ -74,7 +82,7 @@ func (s *Store) createSlot(ctx context.Context) (made madeSlot, err error) {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // ends what waits on the server, too
 	results, err := conn.Exec(ctx, "CREATE_REPLICATION_SLOT "+s.source.slot+" LOGICAL pgoutput (SNAPSHOT 'export')").ReadAll()
 	if err != nil {
-		return made, err
+		return made, s.noReplication(err)
 	}
 	if len(results) == 0 || len(results[0].Rows) == 0 || len(results[0].Rows[0]) < 3 {
 		return made, errors.New("the server's answer to CREATE_REPLICATION_SLOT was not understood")
@@ -93,6 +101,8 @@ func (s *Store) createSlot(ctx context.Context) (made madeSlot, err error) {
 	return made, err
 }
 
+const makePublication = "CREATE PUBLICATION " + publication + " FOR TABLE skald_outbox WITH (publish = 'insert', publish_via_partition_root = true)"
+
 // publish makes the publication if somebody has dropped it. It comes before the slot: a slot that
 // reads a part of the log in which there was none is stuck there for ever.
 func (s *Store) publish(ctx context.Context) error {
@@ -102,7 +112,10 @@ func (s *Store) publish(ctx context.Context) error {
 		return err
 	}
 	s.config.Logger.Error("postgres: the publication is gone; making it again", "publication", publication)
-	_, err = s.pool.Exec(ctx, "CREATE PUBLICATION "+publication+" FOR TABLE skald_outbox WITH (publish = 'insert', publish_via_partition_root = true)")
+	_, err = s.pool.Exec(ctx, makePublication)
+	if hasCode(err, codeInsufficientPrivilege) {
+		err = fmt.Errorf("the role %q may not make it again: as the tables' owner, run %s: %w", s.role(), makePublication, err)
+	}
 	return err
 }
 
@@ -119,6 +132,9 @@ func (s *Store) dropSlot(ctx context.Context) error {
 			}
 		}
 		_, err = s.pool.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.source.slot)
+		if hasCode(err, codeUndefinedObject) { // it went with the process that was making it
+			return nil
+		}
 		if err == nil || !hasCode(err, codeObjectInUse) {
 			return failure("drop the replication slot "+s.source.slot, err)
 		}

@@ -77,7 +77,7 @@ func (s *Store) startEmitting(ctx context.Context) error {
 	if err == nil {
 		err = s.adopt(ctx, made)
 	}
-	return failure("make the replication slot "+s.source.slot+", without which nothing can be emitted", err)
+	return failure("make the replication slot "+s.source.slot+", without which nothing can be emitted (a relay that runs elsewhere makes it, when it opens the store first)", err)
 }
 
 // resumption is where reading goes on.
@@ -107,20 +107,21 @@ func (s *Store) resume(ctx context.Context, after relay.Position) (resumption, e
 }
 
 const saveCheckpoint = `UPDATE skald_relay SET position_commit = $1, position_index = $2, mark = $3,
-confirmed = coalesce($4::pg_lsn, confirmed),
+confirmed = greatest($4::pg_lsn, confirmed),
 floor = CASE WHEN $5::pg_snapshot IS NOT NULL THEN $5
-	WHEN next_place <= coalesce($4, confirmed) AND ($4 IS NOT NULL OR bound IS NULL AND base IS NULL) THEN next_floor
+	WHEN next_place <= greatest($4, confirmed) AND ($4 IS NOT NULL OR bound IS NULL AND base IS NULL) THEN next_floor
 	WHEN $4 IS NOT NULL THEN coalesce(base, bound, floor) ELSE floor END,
 bound = CASE WHEN $5 IS NOT NULL THEN $6::pg_snapshot WHEN $4 IS NULL THEN bound END,
 scanned = CASE WHEN $5 IS NOT NULL THEN $7 WHEN $4 IS NULL THEN scanned ELSE 0 END,
 base = CASE WHEN $4 IS NULL AND ($6::pg_snapshot IS NOT NULL OR $5 IS NULL OR $5::text <> base::text) THEN base END,
-next_floor = CASE WHEN next_place > coalesce($4::pg_lsn, confirmed) THEN next_floor ELSE pg_current_snapshot() END,
-next_place = CASE WHEN next_place > coalesce($4::pg_lsn, confirmed) THEN next_place ELSE pg_current_wal_insert_lsn() END
+next_floor = CASE WHEN next_place > greatest($4::pg_lsn, confirmed) THEN next_floor ELSE pg_current_snapshot() END,
+next_place = CASE WHEN next_place > greatest($4::pg_lsn, confirmed) THEN next_place ELSE pg_current_wal_insert_lsn() END
 WHERE holder = $8 AND epoch = $9`
 
 // SaveCheckpoint implements [relay.Source]. What the position means is saved with it, and the
 // server may forget the log up to there. The snapshot that is taken sees what is settled once the
-// log is up to the place that it is taken with.
+// log is up to the place that it is taken with. A position within a transaction says less of the log
+// than what [Store.followLog] may have noted since: it takes nothing of that back.
 func (s *Store) SaveCheckpoint(ctx context.Context, lease relay.Lease, c relay.Checkpoint) error {
 	var confirmed, floor, bound *string
 	step, known := s.source.trail.find(c.Position)

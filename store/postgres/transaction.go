@@ -117,6 +117,20 @@ func (t *transaction) send(ctx context.Context) error {
 	return t.failed(results.Close())
 }
 
+// flushAlone sends what is queued as a transaction of its own, which was not begun yet.
+func (t *transaction) flushAlone(ctx context.Context) error {
+	if err := t.use(); err != nil {
+		return err
+	}
+	defer t.using.Unlock()
+	if t.queued == nil {
+		return nil
+	}
+	batch := &pgx.Batch{QueuedQueries: t.queued.QueuedQueries[1:]} // without the beginning
+	t.discard()
+	return t.failed(t.conn.SendBatch(ctx, batch).Close())
+}
+
 // direct makes sure that the transaction has begun, and that nothing is queued any more.
 func (t *transaction) direct(ctx context.Context) error {
 	if t.tx == nil && t.queued == nil {
