@@ -168,10 +168,14 @@ type drained struct {
 
 func drain() *cobra.Command {
 	var options throughput.Options
+	var store string
 	c := &cobra.Command{
 		Use: "drain", Short: "A backlog through relay and inbox: memory, and the rate on databases without and with a history", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			debug.SetMemoryLimit(process.MemoryLimit)
+			if store == createorder.PostgreSQL {
+				return measureBacklog(cmd, options.Messages)
+			}
 			result, err := drainBoth(cmd.Context(), options)
 			if err != nil {
 				return err
@@ -179,10 +183,21 @@ func drain() *cobra.Command {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
 		},
 	}
+	c.Flags().StringVar(&store, "store", createorder.SQLite, "sqlite, or postgres: the relay alone, from the table and from the log")
 	c.Flags().IntVar(&options.Messages, "messages", 1_000_000, "messages of 300 bytes in the backlog")
 	c.Flags().IntVar(&options.Ended, "ended", 1_000_000, "sagas that have ended in each database, in a second run; 0: there is none")
 	c.Flags().BoolVar(&options.RelayOnly, "relay-only", false, "leave the inbox out")
 	return c
+}
+
+func measureBacklog(cmd *cobra.Command, messages int) error {
+	p := newProgress(os.Stderr)
+	result, err := flow.RunBacklog(cmd.Context(), messages, p.report)
+	p.close()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
 }
 
 func drainBoth(ctx context.Context, options throughput.Options) (drained, error) {

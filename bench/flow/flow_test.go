@@ -30,3 +30,11 @@ func TestEveryMessageArrivesOnEveryPath(t *testing.T) {
 		}
 	}
 }
+
+func TestABacklogIsPublishedFromTheTableAndFromTheLog(t *testing.T) {
+	servers.PostgreSQL(t) // skips, or fails, where there are no servers
+	r, err := RunBacklog(t.Context(), 3000, func(string, int, int) {})
+	if err != nil || r.Table == 0 || r.Log == 0 {
+		t.Errorf("result %+v, %v", r, err)
+	}
+}

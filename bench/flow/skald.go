@@ -68,20 +68,11 @@ func (p *throughOutbox) close() error {
 }
 
 func (p *throughOutbox) open(ctx context.Context, c *cluster.Cluster, how postgres.Relay, writers int, receive func(string)) (err error) {
-	if p.pool, err = c.Create(ctx, database, writers+reserved); err != nil {
+	if err := p.openStore(ctx, c, how, writers+reserved); err != nil {
 		return err
 	}
-	p.onClose(func() error {
-		p.pool.Close()
-		return c.Drop(context.WithoutCancel(ctx), database)
-	})
 	quiet := slog.New(slog.DiscardHandler)
-	p.store, err = postgres.Open(ctx, p.pool, postgres.Config{Relay: how, Logger: quiet})
-	if err != nil {
-		return err
-	}
-	p.onClose(p.store.DB().Close)
-	broker, err := p.startBroker(ctx, quiet)
+	broker, err := p.startBroker(ctx, quiet, brokerBytes)
 	if err != nil {
 		return err
 	}
@@ -94,7 +85,22 @@ func (p *throughOutbox) open(ctx context.Context, c *cluster.Cluster, how postgr
 	return p.read(ctx, broker, receive)
 }
 
-func (p *throughOutbox) startBroker(ctx context.Context, logger *slog.Logger) (*nats.Broker, error) {
+func (p *throughOutbox) openStore(ctx context.Context, c *cluster.Cluster, how postgres.Relay, connections int) (err error) {
+	if p.pool, err = c.Create(ctx, database, connections); err != nil {
+		return err
+	}
+	p.onClose(func() error {
+		p.pool.Close()
+		return c.Drop(context.WithoutCancel(ctx), database)
+	})
+	p.store, err = postgres.Open(ctx, p.pool, postgres.Config{Relay: how, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		p.onClose(p.store.DB().Close)
+	}
+	return err
+}
+
+func (p *throughOutbox) startBroker(ctx context.Context, logger *slog.Logger, room int64) (*nats.Broker, error) {
 	dir, err := os.MkdirTemp("", "skald-bench-")
 	if err != nil {
 		return nil, err
@@ -106,7 +112,7 @@ func (p *throughOutbox) startBroker(ctx context.Context, logger *slog.Logger) (*
 	}
 	p.onClose(server.Shutdown)
 	config := server.Config()
-	config.MaxBytes = brokerBytes
+	config.MaxBytes = room
 	broker, err := nats.Connect(ctx, config)
 	if err != nil {
 		return nil, err
