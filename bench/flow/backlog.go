@@ -43,7 +43,7 @@ func RunBacklog(ctx context.Context, messages int, report func(phase string, don
 		return result, err
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	broker, err := p.startBroker(ctx, quiet, int64(messages)<<11)
+	broker, err := p.startBroker(ctx, quiet, brokerBytes+int64(messages)<<11)
 	if err != nil {
 		return result, err
 	}
