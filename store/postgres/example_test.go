@@ -55,6 +55,21 @@ func ExampleWrap() {
 	}
 }
 
+// The same in one round trip: the statement that is queued, the message and the commit leave together.
+func ExampleStore_Transact() {
+	var store *postgres.Store // the application's
+	var box *outbox.Outbox    // of that store
+	placeOrder := func(ctx context.Context, o placedOrder) error {
+		return store.Transact(ctx, func(ctx context.Context, tx *postgres.Tx) error {
+			tx.Queue(`INSERT INTO orders (id) VALUES ($1)`, o.ID)
+			return outbox.Publish(ctx, box, tx, orderPlaced, o)
+		})
+	}
+	if err := placeOrder(context.Background(), placedOrder{ID: "4711"}); err != nil {
+		log.Fatal(err)
+	}
+}
+
 // The same with database/sql, whose transaction is taken as it is.
 func ExampleStore_DB() {
 	var store *postgres.Store // the application's
