@@ -44,6 +44,11 @@ func createOrder() *cobra.Command {
 		Use: "createorder", Short: "The createOrder saga: closed loop, half load, one at a time", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			debug.SetMemoryLimit(process.MemoryLimit)
+			if plots != "" { // before the minutes that it takes
+				if err := os.MkdirAll(plots, 0o750); err != nil {
+					return err
+				}
+			}
 			var results []createorder.Result
 			if statements {
 				options.Statements = cmd.ErrOrStderr()
@@ -58,17 +63,16 @@ func createOrder() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if plots != "" {
-				if err := draw(plots, options.Store, results); err != nil {
-					return err
-				}
-			}
 			if len(results) > 1 {
 				if err := createorder.WriteTable(cmd.ErrOrStderr(), results); err != nil {
 					return err
 				}
 			}
-			return printAll(cmd.OutOrStdout(), results)
+			err = printAll(cmd.OutOrStdout(), results)
+			if plots != "" {
+				err = errors.Join(err, draw(plots, options.Store, results))
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&options.Store, "store", createorder.SQLite, "sqlite, or postgres: from installed programs, on a cluster of its own")

@@ -49,9 +49,11 @@ func drop(t testing.TB, server, name string) {
 		return
 	}
 	defer conn.Close(ctx)
-	err = dropSlots(ctx, conn, name)
-	if err == nil {
-		_, err = conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
+	for first := true; first || overtaken(err); first = false { // a slot may have been in the making
+		err = dropSlots(ctx, conn, name)
+		if err == nil {
+			_, err = conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
+		}
 	}
 	if err != nil {
 		t.Errorf("servers: drop the database %s: %v", name, err)

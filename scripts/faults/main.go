@@ -206,7 +206,7 @@ func render(c cover) string {
 
 Generated from the tests by ` + "`go run ./scripts/faults`" + `; do not edit. A test names the cases it covers
 in its comment: ` + "`// Faults: 8, 9.`" + ` Tests in ` + "`conform`" + ` are cases of the conformance suites, which run
-on the in-memory twins, on SQLite and on the embedded NATS server.
+on the in-memory twins, on SQLite, on PostgreSQL and on the embedded NATS server.
 
 What must hold all the same:
 

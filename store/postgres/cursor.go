@@ -57,10 +57,13 @@ func (c *cursor) open(ctx context.Context, after relay.Position) error {
 	}
 	s.source.trail.rewind(after)
 	usable := false
-	if s.config.Relay != Poll {
-		if usable, err = c.slotUsable(ctx, from); err != nil {
-			return err
-		}
+	if s.config.Relay == Poll {
+		err = s.leaveSlot(ctx)
+	} else {
+		usable, err = c.slotUsable(ctx, from)
+	}
+	if err != nil {
+		return err
 	}
 	c.floor = from.floor
 	if after.Commit == 0 {
@@ -247,7 +250,7 @@ func (c *cursor) follow(ctx context.Context, limit int) ([]relay.Record, error) 
 func (c *cursor) broken(ctx context.Context, err error) error {
 	if hasCode(err, codeUndefinedObject) && c.store.config.Relay != Emit {
 		c.store.config.Logger.Error("postgres: the log cannot be decoded where the publication was missing; dropping the slot", "slot", c.store.source.slot, "error", err)
-		c.tail.close()
+		c.tail.close() //nolint:contextcheck // it ends within a second
 		c.tail = nil
 		return errors.Join(err, c.store.dropSlot(ctx))
 	}

@@ -30,7 +30,7 @@ func write(t *testing.T, store *postgres.Store, n int) *writers {
 	for i := range n {
 		w.ended.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
-				if err := w.commit(t, store, messages(1+round%3, fmt.Sprint("k", (i+round)%3))); err != nil {
+				if err := w.commit(context.WithoutCancel(ctx), store, messages(1+round%3, fmt.Sprint("k", (i+round)%3))); err != nil {
 					t.Error(err)
 					return
 				}
@@ -47,16 +47,16 @@ func (w *writers) stop() {
 }
 
 // commit adds messages of one key, which is locked when their turn is drawn.
-func (w *writers) commit(t *testing.T, store *postgres.Store, list []skald.Message) error {
-	tx, err := store.Pool().Begin(t.Context())
+func (w *writers) commit(ctx context.Context, store *postgres.Store, list []skald.Message) error {
+	tx, err := store.Pool().Begin(ctx)
 	if err != nil {
 		return err
 	}
-	if err := store.AddMessages(t.Context(), postgres.Wrap(tx), list); err != nil {
-		return errors.Join(err, tx.Rollback(t.Context()))
+	if err := store.AddMessages(ctx, postgres.Wrap(tx), list); err != nil {
+		return errors.Join(err, tx.Rollback(ctx))
 	}
 	w.draw(list)
-	err = tx.Commit(t.Context())
+	err = tx.Commit(ctx)
 	store.Arm()
 	return err
 }
@@ -139,4 +139,27 @@ func TestARelayThatNeverFindsTheTableEmptyTailsAllTheSame(t *testing.T) {
 		add(t, store, list...)
 		return tailed(r.take(1)[0])
 	})
+}
+
+// It would hold back the log for ever, and bring what was polled once more if the relay tailed again.
+func TestARelayThatIsToPollLeavesNoSlotBehind(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	store := open(t, connect(t, url), postgres.Config{})
+	r, list := reads(t, store), messages(4, "k")
+	r.tail()
+	add(t, store, list...)
+	r.settle(r.takes(list[:2]...))
+	r.close()
+	said := listen(t)
+	store = open(t, connect(t, url), postgres.Config{Relay: postgres.Poll, Logger: said.logger()})
+	r = reads(t, store)
+	if slot := slotOf(t, store); slot.Name != "" {
+		t.Errorf("the slot is %v", slot)
+	}
+	said.says(t, logWarn, "dropping it")
+	unsettled := map[skald.ID]bool{}
+	for !unsettled[list[2].ID] || !unsettled[list[3].ID] {
+		unsettled[r.take(1)[0].Message.ID] = true
+	}
 }

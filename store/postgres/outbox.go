@@ -11,6 +11,11 @@ import (
 const (
 	addMessages = `INSERT INTO skald_outbox (bucket, id, channel, key, type, message)
 SELECT (SELECT bucket FROM skald_relay), * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[])`
+	// A message alone, behind its key's lock: columns that are left out get their defaults, the sequence
+	// number among them, for a row that is there, and that row comes from the locks.
+	addMessage = `INSERT INTO skald_outbox (bucket, id, channel, key, type, message)
+SELECT (SELECT bucket FROM skald_relay), $3, $4, $5, $6, $7
+FROM (SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2) OFFSET 0) AS locked`
 	// A value that depends on a row of the set is computed for each of them in turn.
 	emitMessages = "SELECT pg_logical_emit_message(true, 'skald', m) FROM unnest($1::bytea[]) AS m"
 )
@@ -34,6 +39,9 @@ func (s *Store) AddMessages(ctx context.Context, tx skald.Tx, messages []skald.M
 	}
 	if s.config.Relay == Emit {
 		return x.exec(ctx, doing, emitMessages, encoded)
+	}
+	if m := &messages[0]; len(messages) == 1 && m.Key != "" && s.config.Relay != TailOnly {
+		return x.exec(ctx, doing, addMessage, everyKey, lockNumber("key", m.Channel, m.Key), [16]byte(m.ID), m.Channel, m.Key, m.Type, encoded[0])
 	}
 	if s.config.Relay != TailOnly {
 		if err := s.lockKeys(ctx, x, messages); err != nil {

@@ -84,6 +84,14 @@ func (r *reader) settle(last relay.Record) {
 // and returns what came before it.
 func (r *reader) tail() []relay.Record {
 	r.Helper()
+	before, err := r.tryTail()
+	must(r.T, err)
+	return before
+}
+
+// tryTail returns the cursor's error.
+func (r *reader) tryTail() ([]relay.Record, error) {
+	r.Helper()
 	marker := messages(1, "marker")[0]
 	read := make(chan error, 1)
 	var before []relay.Record
@@ -103,16 +111,18 @@ func (r *reader) tail() []relay.Record {
 		}
 	}
 	go func() { read <- until() }() // it goes from polling to tailing while it waits
-	eventually(r.T, "a reader of the slot", func() bool { return slotOf(r.T, r.store).Active })
+	eventually(r.T, "a reader of the slot", func() bool { return len(read) > 0 || slotOf(r.T, r.store).Active })
 	add(r.T, r.store, marker)
-	must(r.T, <-read)
-	for !tailed(last) { // but polled just before
+	err := <-read
+	for err == nil && !tailed(last) { // but polled just before
 		marker = messages(1, "marker")[0]
 		add(r.T, r.store, marker)
-		must(r.T, until())
+		err = until()
 	}
-	r.settle(last)
-	return before
+	if err == nil {
+		r.settle(last)
+	}
+	return before, err
 }
 
 // tailed reports whether a record's position is that of a commit in the log.

@@ -145,6 +145,20 @@ func (s *Store) dropSlot(ctx context.Context) error {
 	return fmt.Errorf("postgres: the replication slot %s is still in use, and could not be dropped", s.source.slot)
 }
 
+// leaveSlot drops the slot of a relay that tailed, now that it is to poll: nobody would read it any more,
+// and it would hold the log back until the server's disk is full.
+func (s *Store) leaveSlot(ctx context.Context) error {
+	state, err := s.slot(ctx)
+	if err != nil || !state.exists || state.foreign != "" {
+		return err
+	}
+	s.config.Logger.Warn("postgres: the relay polls, and does not need its replication slot any more; dropping it", "slot", s.source.slot)
+	if err := s.dropSlot(ctx); err != nil {
+		s.config.Logger.Error("postgres: the replication slot is left over and holds back the log; drop it by hand", "slot", s.source.slot, "error", err)
+	}
+	return nil
+}
+
 // endReader ends the server's process that reads the slot: that of an instance which has lost the
 // lease, or died without the server's knowing.
 func (s *Store) endReader(ctx context.Context, process int32) error {

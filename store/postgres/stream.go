@@ -203,7 +203,7 @@ func (r *stream) data(ctx context.Context, data []byte, look *time.Ticker) error
 		return r.change(ctx, data[25:], look)
 	case len(data) == 18 && data[0] == 'k':
 		r.end = max(r.end, place(binary.BigEndian.Uint64(data[1:])))
-		r.idle()
+		r.idle() //nolint:contextcheck // it goes on by itself, with a bound of its own
 		return r.tell(data[17] == 1)
 	default:
 		return fmt.Errorf("%w: of %d bytes", errProtocol, len(data))
@@ -216,6 +216,7 @@ func (r *stream) change(ctx context.Context, data []byte, look *time.Ticker) err
 		return err
 	}
 	switch c.kind {
+	case otherChange:
 	case beginChange:
 		r.inside, r.commit, r.rows = true, c.at, 0
 	case commitChange:

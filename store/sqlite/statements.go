@@ -62,7 +62,7 @@ func (s *Store) prepare(ctx context.Context, st statement) (*sql.Stmt, error) {
 // wait for a second connection while it holds the first.
 func (s *Store) prepareAll(ctx context.Context) error {
 	for st := range s.prepared {
-		if _, err := s.prepare(ctx, statement(st)); err != nil {
+		if _, err := s.prepare(ctx, statement(st)); err != nil { //nolint:sqlclosecheck // Close closes it
 			return fmt.Errorf("sqlite: prepare %q: %w", statements[st], err)
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Store) exec(ctx context.Context, tx *sql.Tx, st statement, args ...any)
 		if err != nil {
 			return 0, err
 		}
-		stmt = tx.StmtContext(ctx, unbound) //nolint:sqlclosecheck // the transaction's end closes it
+		stmt = tx.StmtContext(ctx, unbound)
 	}
 	result, err := stmt.ExecContext(ctx, args...)
 	if err != nil {
