@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +42,7 @@ func createOrder() *cobra.Command {
 	c := &cobra.Command{
 		Use: "createorder", Short: "The createOrder saga: closed loop, half load, one at a time", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			debug.SetMemoryLimit(process.MemoryLimit)
+			process.BoundMemory()
 			if plots != "" { // before the minutes that it takes
 				if err := os.MkdirAll(plots, 0o750); err != nil {
 					return err
@@ -176,7 +175,7 @@ func drain() *cobra.Command {
 	c := &cobra.Command{
 		Use: "drain", Short: "A backlog through relay and inbox: memory, and the rate on databases without and with a history", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			debug.SetMemoryLimit(process.MemoryLimit)
+			process.BoundMemory()
 			if store == createorder.PostgreSQL {
 				return measureBacklog(cmd, options.Messages)
 			}

@@ -68,6 +68,9 @@ func (s *system) Close() error {
 	return errors.Join(faults...)
 }
 
+// partitions of each channel: every service runs in one instance, and nobody else would read a second.
+const partitions = 1
+
 // startBroker starts the broker of a system of services.
 func (s *system) startBroker(ctx context.Context, dir string) (*nats.Broker, error) {
 	server, err := embedded.Start(embedded.Config{StoreDir: filepath.Join(dir, "broker"), Logger: quiet})
@@ -75,7 +78,9 @@ func (s *system) startBroker(ctx context.Context, dir string) (*nats.Broker, err
 		return nil, err
 	}
 	s.onClose(server.Shutdown)
-	broker, err := nats.Connect(ctx, server.Config())
+	config := server.Config()
+	config.Partitions = partitions
+	broker, err := nats.Connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,16 @@ import (
 // twice what is in use before what is not is found.
 const MemoryLimit = 160 << 20
 
+// growth is by how many percent the heap may grow over what is in use, short of the limit.
+const growth = 400
+
+// BoundMemory bounds the heap as a service would that knows how much memory it has: rarely
+// collected while it is small, and in time when it comes near the limit (GOGC=400 GOMEMLIMIT=160MiB).
+func BoundMemory() {
+	debug.SetGCPercent(growth)
+	debug.SetMemoryLimit(MemoryLimit)
+}
+
 // ForgetPeak gives unused memory back and lets [Peak] begin anew.
 func ForgetPeak() {
 	debug.FreeOSMemory()
