@@ -109,6 +109,7 @@ func parts() *cobra.Command {
 	c := &cobra.Command{
 		Use: "throughput", Short: "Messages per second: on sqlite of outbox, relay and inbox alone; on postgres from commits to a receiver", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			process.BoundMemory()
 			return profiled(profile, func() error {
 				if options.Backlog = messages; store == createorder.PostgreSQL {
 					return measureFlow(cmd, options)
