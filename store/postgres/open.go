@@ -60,8 +60,8 @@ type Config struct {
 	// Defaults to 1 GiB.
 	WarnRetained int64
 	// DropRetained is how much it may hold back before it is dropped, so that the server's disk
-	// does not fill up: the relay polls then, until it has caught up. Not with Emit. Defaults to
-	// never.
+	// does not fill up: the relay reads the table then, and makes another one as soon as it publishes
+	// again. Not with Emit. Defaults to never.
 	DropRetained int64
 	// AcceptUnsafe names server settings that may lose commits whose messages are at the broker
 	// already, and are accepted all the same: "fsync", "full_page_writes", "synchronous_commit".
