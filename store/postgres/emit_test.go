@@ -78,3 +78,17 @@ func TestWithEmitALostSlotIsAnError(t *testing.T) {
 	add(t, store, last...)
 	r.takes(last...)
 }
+
+// The slot is the only copy of what was emitted: to poll from now on is refused, and to tail brings it.
+func TestWhatWasEmittedIsNotLeftBehindByPolling(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	emitting := open(t, connect(t, url), postgres.Config{Relay: postgres.Emit})
+	list := messages(2, "k")
+	add(t, emitting, list...)
+	polling := open(t, connect(t, url), postgres.Config{Relay: postgres.Poll})
+	if _, err := polling.OpenOutbox(soon(t), relay.Position{}); err == nil || !strings.Contains(err.Error(), "only copy") {
+		t.Fatalf("opened to poll: %v", err)
+	}
+	reads(t, open(t, connect(t, url), postgres.Config{})).takes(list...)
+}

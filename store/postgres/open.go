@@ -40,7 +40,7 @@ const (
 	Poll Relay = "poll"
 	// Emit writes messages to the log alone and not into a table: less work, but the replication
 	// slot is the only copy. When the slot is lost, or the broker is wiped, what was not published is
-	// gone; and nothing can be published again.
+	// gone; and nothing can be published again. Polling is refused after it, tailing is not.
 	Emit Relay = "emit"
 )
 

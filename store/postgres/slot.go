@@ -152,6 +152,13 @@ func (s *Store) leaveSlot(ctx context.Context) error {
 	if err != nil || !state.exists || state.foreign != "" {
 		return err
 	}
+	var emitted bool
+	if err := s.pool.QueryRow(ctx, "SELECT emitted FROM skald_relay").Scan(&emitted); err != nil {
+		return err
+	}
+	if emitted {
+		return fmt.Errorf("the replication slot %s may be the only copy of messages that were emitted and are not published yet, and with Relay %q nobody would read it: open the store with Relay %q, which reads both, until the slot is past the last of them; then set skald_relay.emitted to false", s.source.slot, Poll, Tail)
+	}
 	s.config.Logger.Warn("postgres: the relay polls, and does not need its replication slot any more; dropping it", "slot", s.source.slot)
 	if err := s.dropSlot(ctx); err != nil {
 		s.config.Logger.Error("postgres: the replication slot is left over and holds back the log; drop it by hand", "slot", s.source.slot, "error", err)

@@ -69,6 +69,9 @@ func (s *Store) move(ctx context.Context, from, to string) error {
 
 // startEmitting makes the slot before the first message: what is emitted without one is lost.
 func (s *Store) startEmitting(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, "UPDATE skald_relay SET emitted = true WHERE NOT emitted"); err != nil {
+		return failure("note that messages are emitted", err)
+	}
 	from, err := s.resume(ctx, relay.Position{})
 	if err != nil || from.confirmed != 0 {
 		return err

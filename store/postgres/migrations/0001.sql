@@ -48,7 +48,9 @@ CREATE TABLE skald_relay (
 	next_floor      pg_snapshot,
 	next_place      pg_lsn,
 	-- What the places in the log belong to: another cluster, or another history of it, has others.
-	cluster         text        NOT NULL DEFAULT ''
+	cluster         text        NOT NULL DEFAULT '',
+	-- Messages were written to the log alone: the slot may be the only copy of some.
+	emitted         boolean     NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 INSERT INTO skald_relay DEFAULT VALUES;
 
