@@ -147,3 +147,9 @@ func rollback(t testing.TB, tx pgx.Tx) {
 		t.Log(err)
 	}
 }
+
+// count counts rows.
+func count(t *testing.T, store *postgres.Store, from string, args ...any) int {
+	t.Helper()
+	return read[int](t, store, "SELECT count(*) FROM "+from, args...)
+}
