@@ -17,6 +17,9 @@ import (
 // rollbackPatience bounds a rollback: a server that does not answer is left alone.
 const rollbackPatience = 5 * time.Second
 
+// longAgo is a deadline that cuts a connection at once.
+var longAgo = time.Unix(1, 0)
+
 // TxType implements [inbox.Store]: handlers get a *Tx, or a *sql.Tx with Config.SQL.
 func (s *Store) TxType() reflect.Type {
 	if s.config.SQL {
@@ -156,10 +159,13 @@ func (b *Batch) rollback() error {
 	}
 	link := b.conn.Conn().PgConn()
 	if !b.own.using.TryLock() {
-		err := link.Conn().SetDeadline(time.Unix(1, 0))
-		go func() { // the handler's call returns first, with an error
+		err := link.Conn().SetDeadline(longAgo)
+		go func() { // the handler's call returns first, mostly with an error
 			b.own.using.Lock()
 			defer b.own.using.Unlock()
+			ctx, cancel := context.WithDeadline(context.Background(), longAgo)
+			defer cancel()
+			_ = b.conn.Conn().Close(ctx) // whatever it did in time: the deadline stays
 			b.conn.Release()
 		}()
 		return failure("cut the connection of a handler that was given up", err)

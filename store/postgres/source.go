@@ -216,13 +216,20 @@ func (s *Store) OutboxLag(ctx context.Context) (relay.Lag, error) {
 	return relay.Lag{Messages: newest - oldest + 1, Age: max(time.Since(added), 0)}, nil
 }
 
+// allVisible looks for transactions that the snapshot sees and that run for others: those that their
+// snapshots list, and those that are so new that they lie behind the list's end.
+const allVisible = `SELECT NOT EXISTS (SELECT FROM (
+	SELECT pg_snapshot_xip(pg_current_snapshot())
+	UNION ALL
+	SELECT n::text::xid8 FROM generate_series(pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_snapshot_xmax($1::pg_snapshot)::text::bigint - 1) AS n
+) AS running (xid) WHERE pg_visible_in_snapshot(xid, $1::pg_snapshot))`
+
 // visible waits until everything that a snapshot sees is visible to others too: a commit that waits
 // for a standby is in the log, and in a snapshot that was made from the log, before it is.
 func (s *Store) visible(ctx context.Context, snapshot string) error {
 	for {
 		var visible bool
-		err := s.pool.QueryRow(ctx, `SELECT NOT EXISTS (
-SELECT FROM pg_snapshot_xip(pg_current_snapshot()) AS running WHERE pg_visible_in_snapshot(running, $1::pg_snapshot))`, snapshot).Scan(&visible)
+		err := s.pool.QueryRow(ctx, allVisible, snapshot).Scan(&visible)
 		if err != nil || visible {
 			return err
 		}

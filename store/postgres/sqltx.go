@@ -133,6 +133,6 @@ func (b *sqlBatch) release(s *Store, own *transaction) error {
 	case err := <-done:
 		return err
 	case <-patience.C:
-		return own.conn.PgConn().Conn().SetDeadline(time.Unix(1, 0))
+		return own.conn.PgConn().Conn().SetDeadline(longAgo)
 	}
 }
