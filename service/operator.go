@@ -31,6 +31,13 @@ func (s *Service) Resume(ctx context.Context, id skald.ID, reason string) error 
 	})
 }
 
+// Cancel undoes a saga, with a reason for its history: see [saga.Saga.Cancel].
+func (s *Service) Cancel(ctx context.Context, id skald.ID, reason string) error {
+	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
+		return s.engine.Cancel(ctx, tx, id, reason)
+	})
+}
+
 // History is what happened to a saga so far, in order.
 func (s *Service) History(ctx context.Context, id skald.ID) ([]saga.Entry, error) {
 	return s.store.ReadHistory(ctx, id)
