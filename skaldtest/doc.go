@@ -44,7 +44,8 @@
 // happens twice, or out of the order of its key; each undo is built the same with
 // and without the step's reply; no message is held in the end; statuses follow each other as
 // they may. Local actions that take a *[Tx] run as they are; of others only the outcome is
-// simulated. What is fed in must be deterministic: no clock and no randomness in the state.
+// simulated. What is fed in must be deterministic: no clock and no randomness in the state; and safe for
+// concurrent use, because the courses are divided among the processors.
 //
 // A counterexample is the shortest script that leads to a broken promise. This definition
 // creates a ticket that nothing undoes:

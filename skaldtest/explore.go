@@ -3,6 +3,7 @@ package skaldtest
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ type exploreConfig struct {
 	state     any
 	leaves    []string
 	signals   []signal
+	failures  int // in one course, at most; 0 for any number
 	maxStates int
 
 	// Set by this package's own tests, to break what is explored.
@@ -56,6 +58,11 @@ func Signals(step string, contents ...any) ExploreOption {
 		}
 	}
 }
+
+// Failures bounds how many attempts of handlers fail in one course; 0 bounds each message by itself, at
+// two. Defaults to 0, and to 1 for a definition with groups or children, of which each further failure
+// multiplies the courses.
+func Failures(n int) ExploreOption { return func(c *exploreConfig) { c.failures = n } }
 
 // MaxStates bounds the exploration; a definition with more states fails the test. Defaults to
 // a million.
@@ -113,12 +120,16 @@ func Replay[S any](t testing.TB, definition saga.Definition[S], script string, o
 }
 
 func explore[S any](ctx context.Context, definition saga.Definition[S], options []ExploreOption) (Explored, error) {
-	w, err := newWorld(ctx, definition, options)
-	if err != nil {
-		return Explored{}, err
+	worlds := make([]*world, runtime.GOMAXPROCS(0))
+	for i := range worlds {
+		w, err := newWorld(ctx, definition, options)
+		if err != nil {
+			return Explored{}, err
+		}
+		defer w.close()
+		worlds[i] = w
 	}
-	defer w.close()
-	return w.search()
+	return search(worlds)
 }
 
 func replay[S any](ctx context.Context, definition saga.Definition[S], script string, options []ExploreOption) error {
@@ -134,13 +145,16 @@ func replay[S any](ctx context.Context, definition saga.Definition[S], script st
 const exploredKey = "explored"
 
 func newWorld[S any](ctx context.Context, definition saga.Definition[S], options []ExploreOption) (*world, error) {
-	config := exploreConfig{maxStates: 1_000_000}
-	for _, option := range options {
-		option(&config)
-	}
 	description, err := saga.Describe(definition)
 	if err != nil {
 		return nil, err
+	}
+	config := exploreConfig{maxStates: 1_000_000}
+	if len(description.Children) > 0 || slices.ContainsFunc(description.Steps, func(s saga.DescribedStep) bool { return s.Group != "" }) {
+		config.failures = 1
+	}
+	for _, option := range options {
+		option(&config)
 	}
 	var state S
 	if config.state != nil {

@@ -178,7 +178,7 @@ func (w *world) expand(m *moment) ([]step, error) {
 // alternatives runs an action with every outcome but the first.
 func (w *world) alternatives(m *moment, a action, called []call) ([]step, error) {
 	var steps []step
-	for _, chosen := range w.choices(called, a) {
+	for _, chosen := range w.choices(m, called, a) {
 		next, called, err := w.perform(m, a, chosen)
 		if err != nil { // of the start, or of a deadline: what it wrote is undone
 			next, err = w.leave(m, a)
@@ -186,12 +186,14 @@ func (w *world) alternatives(m *moment, a action, called []call) ([]step, error)
 		if err != nil {
 			return nil, err
 		}
+		next.fail(chosen)
 		label := a.label + outcomes(called, chosen)
 		steps = append(steps, step{label: label, next: next, extra: a.extra})
 		crashed, err := w.crash(m, a, crash{label + diesBehind, chosen, true})
 		if err != nil {
 			return nil, err
 		}
+		crashed.fail(chosen)
 		steps = append(steps, step{label: label + diesBehind, next: crashed, extra: true})
 	}
 	return steps, nil
@@ -244,13 +246,13 @@ func (w *world) crash(m *moment, a action, c crash) (*moment, error) {
 }
 
 // choices lists the other outcomes of the calls that an action has made.
-func (w *world) choices(called []call, a action) []choice {
+func (w *world) choices(m *moment, called []call, a action) []choice {
 	var all []choice
 	for _, c := range called {
 		for _, code := range w.refusals(c) {
 			all = append(all, choice{c, refuses + code})
 		}
-		if a.fails {
+		if a.fails && (w.config.failures == 0 || m.failures < w.config.failures) {
 			all = append(all, choice{c, fails})
 		}
 	}

@@ -25,11 +25,12 @@ type moment struct {
 	effects   []effect   // in the order in which they were committed, over all services
 	landed    []int      // by node: how many of the effects are its own
 	held      [][]inbox.Held
-	prints    []string     // by node: of its database
+	prints    []string       // by node: of its database
 	sagas     []*saga.Record // in the order of their starts: the explored one first; none before it starts
 	now       time.Time
 	late      bool // a late duplicate was delivered
 	cancelled bool
+	failures  int // attempts that failed in this course
 }
 
 // lineup is the messages of one channel and key that are under way, in order.
@@ -131,6 +132,13 @@ func (w *world) leave(m *moment, a action) (*moment, error) {
 	return &next, err
 }
 
+// fail counts an attempt that was made to fail.
+func (m *moment) fail(chosen choice) {
+	if chosen.outcome == fails {
+		m.failures++
+	}
+}
+
 func (w *world) readSagas() ([]*saga.Record, error) {
 	records, err := w.home.store.ListSagas(w.ctx, "", skald.ID{}, 1000)
 	sagas := make([]*saga.Record, len(records))
@@ -223,11 +231,25 @@ func (w *world) fingerprint(m *moment) print {
 			line(f.name)
 		}
 	}
-	for _, e := range m.effects {
+	for _, e := range w.ordered(m.effects) {
 		line(e.action, e.step)
 	}
 	line("late", strconv.FormatBool(m.late), strconv.FormatBool(m.cancelled))
+	if w.config.failures > 0 {
+		line("failures", strconv.Itoa(m.failures))
+	}
 	return sha256.Sum256(b)
+}
+
+// ordered puts together the effects whose order matters: those of one branch, and those outside of
+// groups, of each saga.
+func (w *world) ordered(effects []effect) []effect {
+	effects = slices.Clone(effects)
+	slices.SortStableFunc(effects, func(a, b effect) int {
+		one, other := w.step(a.step), w.step(b.step)
+		return cmp.Or(cmp.Compare(one.of.Name, other.of.Name), cmp.Compare(one.Group, other.Group), cmp.Compare(one.Branch, other.Branch))
+	})
+	return effects
 }
 
 // printNode tells all that matters of a service's database.

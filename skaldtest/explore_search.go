@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skald-go/skald/saga"
@@ -16,48 +18,77 @@ type visit struct {
 	label  string
 }
 
+// found is a moment that is still to be expanded, and what expanding it came to.
+type found struct {
+	at     int // its visit
+	moment *moment
+	steps  []step
+	err    error
+}
+
 // search looks at every moment, the nearest first, so that the first counterexample has the
-// shortest script.
-func (w *world) search() (Explored, error) {
+// shortest script. The worlds, which are alike, expand moments of the same distance side by side.
+func search(worlds []*world) (Explored, error) {
 	began := time.Now()
-	found := Explored{Endings: map[saga.Status]int{}}
+	w := worlds[0]
+	explored := Explored{Endings: map[saga.Status]int{}}
 	visits := []visit{{parent: -1}}
 	first := w.first()
-	frontier := map[int]*moment{0: first}
 	known := map[print]bool{w.fingerprint(first): true}
-	for i := 0; i < len(visits); i++ {
-		m := frontier[i]
-		delete(frontier, i)
-		steps, err := w.expand(m)
-		if err == nil && !slices.ContainsFunc(steps, func(s step) bool { return !s.extra }) {
-			err = w.checkEnd(m)
-			if len(m.sagas) > 0 {
-				found.Endings[m.sagas[0].Status]++
+	for level := []found{{moment: first}}; len(level) > 0; {
+		expand(worlds, level)
+		var next []found
+		for i := range level {
+			f := &level[i]
+			if f.err == nil && !slices.ContainsFunc(f.steps, func(s step) bool { return !s.extra }) {
+				f.err = w.checkEnd(f.moment)
+				if len(f.moment.sagas) > 0 {
+					explored.Endings[f.moment.sagas[0].Status]++
+				}
 			}
-		}
-		if err != nil {
-			return found, counterexample(visits, i, err)
-		}
-		for _, s := range steps {
-			if known[s.print] {
-				continue
+			if f.err != nil {
+				return explored, counterexample(visits, f.at, f.err)
 			}
-			known[s.print] = true
-			frontier[len(visits)] = s.next
-			visits = append(visits, visit{i, s.label})
-			if err := w.check(m, s.next); err != nil {
-				return found, counterexample(visits, len(visits)-1, err)
+			for _, s := range f.steps {
+				if known[s.print] {
+					continue
+				}
+				known[s.print] = true
+				next = append(next, found{at: len(visits), moment: s.next})
+				visits = append(visits, visit{f.at, s.label})
+				if err := w.check(f.moment, s.next); err != nil {
+					return explored, counterexample(visits, len(visits)-1, err)
+				}
 			}
-		}
-		if len(visits) > w.config.maxStates {
-			return found, fmt.Errorf("more than %d states: raise MaxStates, or explore a definition with fewer steps", w.config.maxStates)
+			*f = found{} // its databases are not needed any more
+			if len(visits) > w.config.maxStates {
+				return explored, fmt.Errorf("more than %d states: raise MaxStates, or explore a definition with fewer steps", w.config.maxStates)
+			}
 		}
 		if err := w.ctx.Err(); err != nil {
-			return found, err
+			return explored, err
 		}
+		level = next
 	}
-	found.States, found.Batches, found.Elapsed = len(visits), w.batches, time.Since(began)
-	return found, nil
+	explored.States, explored.Elapsed = len(visits), time.Since(began)
+	for _, w := range worlds {
+		explored.Batches += w.batches
+	}
+	return explored, nil
+}
+
+// expand expands every moment of a level.
+func expand(worlds []*world, level []found) {
+	var group sync.WaitGroup
+	var taken atomic.Int64
+	for _, w := range worlds {
+		group.Go(func() {
+			for i := int(taken.Add(1)) - 1; i < len(level); i = int(taken.Add(1)) - 1 {
+				level[i].steps, level[i].err = w.expand(level[i].moment)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // counterexample tells how a fault was come to.
