@@ -28,8 +28,8 @@ var schemas = map[string][]string{
 var world = map[string]string{
 	"order": `
 		INSERT INTO orders VALUES
-			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', 'k1', x'00', 1, 2),
-			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', 'k2', x'00', 1, 2);
+			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 0, 'k1', x'00', 1, 2),
+			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', '', 0, 'k2', x'00', 1, 2);
 		INSERT INTO consumer_replica VALUES ('c1', 1, NULL);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES
@@ -45,7 +45,7 @@ var world = map[string]string{
 			({2}, 4, 1, 'verify consumer', 'done', ''), ({2}, 5, 1, 'create ticket', 'sent', ''), ({2}, 6, 1, 'create ticket', 'done', ''),
 			({2}, 7, 1, 'authorize card', 'sent', ''), ({2}, 8, 1, 'authorize card', 'refused', 'declined'), ({2}, 9, 1, 'create ticket', 'undo sent', ''),
 			({2}, 10, 1, 'create ticket', 'undone', ''), ({2}, 11, 1, 'create order', 'undone', ''), ({2}, 12, 1, '', 'compensated', '');
-		INSERT INTO effects (order_id, step, action, at) VALUES
+		INSERT INTO effects (operation, step, action, at) VALUES
 			('o1', 'create order', 'do', 1), ('o1', 'approve order', 'do', 1), ('o2', 'create order', 'do', 1), ('o2', 'create order', 'undo', 1);
 		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES
 			({11}, 1, 'ftgo.consumer', 'ftgo.consumer.verify-consumer', 1), ({12}, 1, 'ftgo.kitchen', 'ftgo.kitchen.create-ticket', 1);
@@ -61,10 +61,10 @@ var world = map[string]string{
 		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({41}, 3, 'ftgo.restaurant.events', 'ftgo.restaurant.restaurant-created', 1);`,
 	"kitchen": `
 		INSERT INTO tickets VALUES
-			('o1', 'r1', 'AWAITING_ACCEPTANCE', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', 1, 2),
-			('o2', 'r1', 'CREATE_REJECTED', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', 1, 2);
+			('o1', 'r1', 'AWAITING_ACCEPTANCE', '', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', NULL, 1, 2),
+			('o2', 'r1', 'CREATE_REJECTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', NULL, 1, 2);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
-		INSERT INTO effects (order_id, step, action, at) VALUES
+		INSERT INTO effects (operation, step, action, at) VALUES
 			('o1', 'create ticket', 'do', 1), ('o1', 'confirm ticket', 'do', 1), ('o2', 'create ticket', 'do', 1), ('o2', 'create ticket', 'undo', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'kitchen', 1), ({41}, 'kitchen', 1);`,
 	"accounting": `
@@ -73,7 +73,7 @@ var world = map[string]string{
 		INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at) VALUES
 			('p1', 'c1', '', 'available', 'debit', 10000, 10000, 1), ('p1', 'c1', '', 'limit', 'credit', 10000, 10000, 1),
 			('p2', 'c1', 'o1', 'authorized', 'debit', 1500, 1500, 1), ('p2', 'c1', 'o1', 'available', 'credit', 1500, 8500, 1);
-		INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'authorize card', 'do', 1), ('o2', 'authorize card', 'decline', 1);
+		INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'authorize card', 'do', 1), ('o2', 'authorize card', 'decline', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({31}, 'accounting', 1);`,
 }
 
@@ -158,7 +158,7 @@ var planted = []struct {
 	{"approved, its ticket rejected", 2, "kitchen", `UPDATE tickets SET state = 'CREATE_REJECTED' WHERE id = 'o1'`, "o1"},
 	{"approved, other items cooked", 2, "kitchen", `UPDATE tickets SET line_items = '[{"menuItemId":"pie","quantity":2}]' WHERE id = 'o1'`, "items"},
 	{"a live authorization without an order", 2, "accounting", `INSERT INTO authorizations VALUES ('a3', 'o9', 'c1', 0, 'AUTHORIZED', 1, 1)`, "o9"},
-	{"a live ticket without an order", 2, "kitchen", `INSERT INTO tickets VALUES ('o9', 'r1', 'ACCEPTED', '[]', 1, 1)`, "o9"},
+	{"a live ticket without an order", 2, "kitchen", `INSERT INTO tickets VALUES ('o9', 'r1', 'ACCEPTED', '', '[]', NULL, 1, 1)`, "o9"},
 	{"a live ticket of an order that is not approved", 2, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o1'`, "ticket o1"},
 
 	{"rejected with a live authorization", 3, "accounting", `UPDATE authorizations SET state = 'AUTHORIZED' WHERE id = 'a2'`, "o2"},
@@ -184,8 +184,8 @@ var planted = []struct {
 	{"handled and still held", 7, "kitchen", `INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message) VALUES ('kitchen', {12}, 'c', 'k', 'parked', 1, 0, 'r', 1, x'')`, "held there"},
 	{"an event that nobody knows", 7, "order", `INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({78}, 3, 'x', 'y', 1)`, "nobody subscribes"},
 
-	{"an effect applied twice", 8, "kitchen", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'confirm ticket', 'do', 2)`, "2 times"},
-	{"a card charged and declined", 8, "accounting", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'authorize card', 'decline', 2)`, "both"},
+	{"an effect applied twice", 8, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'confirm ticket', 'do', 2)`, "2 times"},
+	{"a card charged and declined", 8, "accounting", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'authorize card', 'decline', 2)`, "both"},
 	{"a step done without effect", 8, "kitchen", `DELETE FROM effects WHERE step = 'confirm ticket'`, "no effect"},
 
 	{"a landed step not undone", 9, "order", `DELETE FROM skald_history WHERE saga = {2} AND step = 'create ticket' AND what = 'undone'`, "undone 0 times"},
@@ -193,9 +193,9 @@ var planted = []struct {
 	{"undone in the order in which it was done", 9, "order", `UPDATE skald_history SET number = number + 10 WHERE saga = {2} AND number = 10`, "reverse order"},
 	{"a step undone that has no undo", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({2}, 13, 1, 'authorize card', 'undone', '')`, "has no undo"},
 	{"the participant did not undo", 9, "kitchen", `DELETE FROM effects WHERE action = 'undo'`, "undid it 0 times"},
-	{"the pivot landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE order_id = 'o2'`, "cannot be undone"},
+	{"the pivot landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE operation = 'o2'`, "cannot be undone"},
 	{"a completed saga undone", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({1}, 14, 1, 'create ticket', 'undone', '')`, "is completed"},
-	{"a completed saga's participant undid", 9, "kitchen", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'create ticket', 'undo', 2)`, "kitchen undid"},
+	{"a completed saga's participant undid", 9, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'create ticket', 'undo', 2)`, "kitchen undid"},
 
 	{"the kitchen's menu is old", 10, "kitchen", `UPDATE restaurant_replica SET version = 0`, "kitchen's replica of restaurant r1"},
 	{"the order service's menu differs", 10, "order", `UPDATE restaurant_replica SET content = '{"x":1}'`, "order's replica of restaurant r1"},

@@ -73,7 +73,7 @@ func aReplicaThatIsBehindIsNoRefusal(t *testing.T, on hosttest.Store) {
 	}
 	replicate(t, h, 2)
 	create(t, k, h, 2)
-	if n := hosttest.Count(t, h, `SELECT count(*) FROM effects WHERE order_id = ?`, ticketID); n != 1 {
+	if n := hosttest.Count(t, h, `SELECT count(*) FROM effects WHERE operation = ?`, ticketID); n != 1 {
 		t.Errorf("%d effects", n)
 	}
 }

@@ -182,7 +182,7 @@ func anOrderIsApprovedStepByStep(t *testing.T, on hosttest.Store) {
 		t.Errorf("got  %s\nwant %s", encoded, wantJSON)
 	}
 	for effect, n := range map[string]int{stepCreate: 1, stepApprove: 1} {
-		if got := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE order_id = ? AND step = ? AND action = 'do'`, id, effect); got != n {
+		if got := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE operation = ? AND step = ? AND action = 'do'`, id, effect); got != n {
 			t.Errorf("%d effects of %q", got, effect)
 		}
 	}
@@ -209,7 +209,7 @@ func aDeclinedCardRejectsTheOrderAfterItsTicket(t *testing.T, on hosttest.Store)
 	if got := w.others.String(); got != want {
 		t.Errorf("calls %s, want %s", got, want)
 	}
-	if n := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE order_id = ? AND step = ? AND action = 'undo'`, id, stepCreate); n != 1 {
+	if n := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE operation = ? AND step = ? AND action = 'undo'`, id, stepCreate); n != 1 {
 		t.Errorf("%d undo effects", n)
 	}
 }
