@@ -3,6 +3,7 @@ package check
 import (
 	"slices"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -58,11 +59,18 @@ func effectsHappenedOnce(s *snapshot, report report) {
 			report("%s: %s both did and declined %q", e.operation, e.service, e.step)
 		}
 	}
+	keys := map[string]bool{}
 	for _, i := range s.sagas {
+		keys[i.key] = true
 		for _, step := range sagaSteps[i.name] {
 			if i.done[step.name] && s.effects[effect{step.service, i.key, step.name, did}] == 0 {
 				report("%s: saga %s says that %q is done, and %s recorded no effect of it", i.key, i.id, step.name, step.service)
 			}
+		}
+	}
+	for e := range s.effects {
+		if e.operation != orderapi.OrderOf(e.operation) && !keys[e.operation] {
+			report("%s: %s recorded the effect %q (%s), and there is no such cancel or revision", e.operation, e.service, e.step, e.action)
 		}
 	}
 }
