@@ -153,7 +153,7 @@ func (r *Report) measure(ctx context.Context, config Config, url string) error {
 	if err != nil {
 		return err
 	}
-	r.Changed, err = place("revised, cancelled", load.Plan{
+	r.Changed, err = place("some changed", load.Plan{
 		Orders: config.Orders, Decline: config.Decline, Revise: changed, Cancel: changed,
 		Coordination: config.Styles[0], Concurrency: config.Concurrency,
 	})

@@ -105,13 +105,11 @@ func (s standing) changeable(found bool, err error) error {
 }
 
 // hold is the first step of an operation: the order enters the pending state that keeps all others
-// off it.
+// off it. There are no streams to tell: an approved order has none.
 func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun operation, in orderapi.State, step string) error {
-	pending := change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()}
-	if err := o.store.hold(ctx, tx, pending); err != nil {
+	if err := o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()}); err != nil {
 		return err
 	}
-	o.tell(ctx, pending)
 	return o.audit.Effect(ctx, tx, begun.Operation, step, audit.Do)
 }
 

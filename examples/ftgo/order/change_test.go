@@ -1,6 +1,9 @@
 package order
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -8,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/hosttest"
+	"github.com/skald-go/skald/examples/ftgo/httpkit"
 )
 
 // approved places an order and waits until it is approved.
@@ -145,5 +150,45 @@ func TestARevisionIsCheckedAgainstTheReplicas(t *testing.T) {
 	}
 	if n := hosttest.Count(t, w.host, `SELECT operations FROM orders`); n != 0 {
 		t.Errorf("%d operations", n)
+	}
+}
+
+// Two instances of the service may be asked at the same time, where the database has more than one
+// writer: one of them holds the order, and the others see that it does.
+//
+// Faults: 64.
+func TestInstancesDoNotHoldAnOrderTwice(t *testing.T) {
+	w := newWorld(t, hosttest.PostgreSQL, nil)
+	id := w.approved(t)
+	s, err := openStore(t.Context(), w.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const askers = 16
+	outcomes := make(chan error, askers)
+	for range askers {
+		go func() {
+			outcomes <- hosttest.InTx(t, w.host, func(ctx context.Context, tx *sql.Tx) error {
+				now, ok, err := s.standing(ctx, tx, id)
+				if err := now.changeable(ok, err); err != nil {
+					return err
+				}
+				return s.hold(ctx, tx, change{ID: id, State: orderapi.CancelPending})
+			})
+		}()
+	}
+	won := 0
+	for range askers {
+		err := <-outcomes
+		var conflict *httpkit.Problem
+		switch {
+		case err == nil:
+			won++
+		case !errors.As(err, &conflict) || conflict.Status != http.StatusConflict:
+			t.Error(err)
+		}
+	}
+	if n := hosttest.Count(t, w.host, `SELECT operations FROM orders`); won != 1 || n != 1 {
+		t.Errorf("%d won, %d operations", won, n)
 	}
 }

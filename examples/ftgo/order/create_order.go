@@ -129,17 +129,12 @@ func (o *orders) approve(ctx context.Context, tx *sql.Tx, order orderapi.Order) 
 	return orderapi.Approved{}, o.leave(ctx, tx, orderapi.ApprovalPending, change{ID: order.OrderID, State: orderapi.StateApproved})
 }
 
-// leave leaves a pending state.
+// leave leaves a pending state and tells the order's streams once that is committed.
 func (o *orders) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c change) error {
 	c.at = time.Now().UnixMicro()
 	if err := o.store.leave(ctx, tx, from, c); err != nil {
 		return err
 	}
-	o.tell(ctx, c)
-	return nil
-}
-
-// tell passes a change on to the order's streams once it is committed.
-func (o *orders) tell(ctx context.Context, c change) {
 	service.OnCommit(ctx, func() { o.changes.Tell(c.ID, c) })
+	return nil
 }
