@@ -21,8 +21,12 @@ import (
 	"github.com/skald-go/skald/service"
 )
 
-// stepAuthorize is the name of the saga's step in the record of effects.
-const stepAuthorize = "authorize card"
+// The names of the sagas' steps in the record of effects.
+const (
+	stepAuthorize = "authorize card"
+	stepReverse   = "reverse authorization"
+	stepRevise    = "revise authorization"
+)
 
 // patience is how long a request waits for an account that is not open yet: the consumer may
 // have been registered a moment ago.
@@ -43,6 +47,8 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	}
 	service.HandleEvent(h.Service, consumerapi.ConsumerRegistered, a.openAccount)
 	service.HandleCommand(h.Service, accountingapi.AuthorizeCard, a.authorize)
+	service.HandleCommand(h.Service, accountingapi.ReverseAuthorization, a.reverse)
+	service.HandleCommand(h.Service, accountingapi.ReviseAuthorization, a.revise)
 	return a.routes(), nil
 }
 
@@ -123,7 +129,7 @@ func (a *accounting) reserve(ctx context.Context, tx *sql.Tx, charged authorizat
 	if err := a.store.addAuthorization(ctx, tx, charged, at); err != nil {
 		return err
 	}
-	if err := a.store.post(ctx, tx, reserve(charged, after), at); err != nil {
+	if err := a.store.post(ctx, tx, transfer(charged, charged.amount, after), at); err != nil {
 		return err
 	}
 	return a.audit.Effect(ctx, tx, charged.orderID, stepAuthorize, audit.Do)

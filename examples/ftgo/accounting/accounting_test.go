@@ -10,6 +10,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
 	"github.com/skald-go/skald/examples/ftgo/host"
 	"github.com/skald-go/skald/examples/ftgo/hosttest"
+	"github.com/skald-go/skald/examples/ftgo/money"
 	"github.com/skald-go/skald/skaldtest"
 )
 
@@ -38,9 +39,18 @@ func openFor(t *testing.T, a *accounting, h host.Host, limit int64) {
 // charge authorizes and keeps the handler's writes where the runtime would.
 func charge(t *testing.T, a *accounting, h host.Host, c accountingapi.Charge) error {
 	t.Helper()
+	return keeping(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := a.authorize(ctx, tx, c)
+		return err
+	})
+}
+
+// keeping calls fn in a transaction, whose writes stay with a refusal that keeps them.
+func keeping(t *testing.T, h host.Host, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	t.Helper()
 	var outcome error
 	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
-		_, outcome = a.authorize(ctx, tx, c)
+		outcome = fn(ctx, tx)
 		if refusal, ok := skald.AsRefusal(outcome); ok && refusal.Keeps() {
 			return nil
 		}
@@ -162,4 +172,72 @@ func TestAnUnknownAccountIsNotFound(t *testing.T) {
 	if answer := hosttest.Do(t, a.routes(), "GET", "/v1/consumers/nobody/account", ""); answer.Code != 404 {
 		t.Errorf("got %d %s", answer.Code, answer.Body)
 	}
+}
+
+func TestAnAuthorizationIsRevisedAndReversed(t *testing.T) {
+	hosttest.OnEachStore(t, anAuthorizationIsRevisedAndReversed)
+}
+
+func anAuthorizationIsRevisedAndReversed(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	a, h := openAccounting(t, on)
+	openFor(t, a, h, 1000)
+	for order, amount := range map[string]money.Amount{"o": 400, "other": 100} {
+		if err := charge(t, a, h, accountingapi.Charge{OrderID: order, ConsumerID: consumerID, ConsumerVersion: 2, Amount: amount}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		operation  string
+		amount     money.Amount
+		authorized int
+		declined   bool
+	}{{"o/1", 900, 1000, false}, {"o/2", 901, 1000, true}, {"o/3", 900, 1000, false}, {"o/4", 0, 100, false}, {"o/5", 300, 400, false}} {
+		_, declined := skald.AsRefusal(revise(t, a, h, accountingapi.Revision{
+			OrderID: "o", ConsumerID: consumerID, Operation: step.operation, Amount: step.amount,
+		}))
+		if n := hosttest.Count(t, h, `SELECT authorized FROM accounts`); n != step.authorized || declined != step.declined {
+			t.Errorf("%s: %d authorized, declined: %t", step.operation, n, declined)
+		}
+	}
+	reverse := func(consumer string) error {
+		return hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+			_, err := a.reverse(ctx, tx, accountingapi.Reversal{OrderID: "o", ConsumerID: consumer, Operation: "o/6"})
+			return err
+		})
+	}
+	if err := reverse("somebody"); err == nil {
+		t.Error("somebody else's authorization was reversed")
+	}
+	if err := reverse(consumerID); err != nil {
+		t.Fatal(err)
+	}
+	if err := reverse(consumerID); err == nil {
+		t.Error("reversed twice")
+	}
+	for query, want := range map[string]int{
+		`SELECT authorized FROM accounts`:                                                          100,
+		`SELECT amount FROM authorizations WHERE order_id = 'o' AND state = 'REVERSED'`:            300, // what it was is on record
+		`SELECT count(*) FROM effects WHERE action = 'decline' AND operation = 'o/2'`:              1,
+		`SELECT count(*) FROM effects WHERE step = 'revise authorization' AND action = 'do'`:       4,
+		`SELECT count(*) FROM effects WHERE step = 'reverse authorization' AND operation = 'o/6'`:  1,
+		`SELECT sum(CASE side WHEN 'debit' THEN amount ELSE -amount END) FROM ledger`:              0,
+		`SELECT balance FROM ledger WHERE account = 'available' ORDER BY entry DESC`:               900,
+		`SELECT balance FROM ledger WHERE account = 'authorized' ORDER BY entry DESC`:              100,
+		`SELECT count(*) FROM (SELECT 1 FROM ledger GROUP BY posting HAVING count(*) <> 2) AS odd`: 0,
+		`SELECT count(DISTINCT posting) FROM ledger`:                                               8,
+	} {
+		if got := hosttest.Count(t, h, query); got != want {
+			t.Errorf("%s: %d, want %d", query, got, want)
+		}
+	}
+}
+
+// revise revises and keeps the handler's writes where the runtime would.
+func revise(t *testing.T, a *accounting, h host.Host, r accountingapi.Revision) error {
+	t.Helper()
+	return keeping(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := a.revise(ctx, tx, r)
+		return err
+	})
 }

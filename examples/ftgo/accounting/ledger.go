@@ -21,6 +21,15 @@ type authorization struct {
 	state                   State
 }
 
+// holds is what cannot be authorized again while the authorization is live. One that is reversed
+// keeps its amount on record and holds nothing.
+func (a authorization) holds() money.Amount {
+	if a.state != Authorized {
+		return 0
+	}
+	return a.amount
+}
+
 // State of a card authorization.
 type State string
 
@@ -28,6 +37,7 @@ type State string
 const (
 	Authorized State = "AUTHORIZED" // live
 	Declined   State = "DECLINED"
+	Reversed   State = "REVERSED"
 )
 
 // book is one of a consumer's accounts in the ledger.
@@ -60,10 +70,15 @@ func grant(consumer string, limit money.Amount) posting {
 	}
 }
 
-// reserve is the posting that leaves the account as it is after an authorization.
-func reserve(a authorization, after account) posting {
-	return posting{
-		id: a.id, consumerID: a.consumerID, orderID: a.orderID, amount: a.amount,
+// transfer is the posting that leaves the account as it is after an authorization holds so much
+// more, or so much less if that is negative.
+func transfer(a authorization, more money.Amount, after account) posting {
+	p := posting{
+		id: skald.NewID().String(), consumerID: a.consumerID, orderID: a.orderID, amount: more,
 		debit: entry{authorizedBook, after.authorized}, credit: entry{availableBook, after.available()},
 	}
+	if more < 0 {
+		p.amount, p.debit, p.credit = -more, p.credit, p.debit
+	}
+	return p
 }

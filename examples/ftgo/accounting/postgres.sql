@@ -12,10 +12,12 @@ CREATE TABLE IF NOT EXISTS authorizations (
     order_id    TEXT   NOT NULL,
     consumer_id TEXT   NOT NULL,
     amount      BIGINT NOT NULL, -- cents
-    state       TEXT   NOT NULL, -- AUTHORIZED (live) or DECLINED
+    state       TEXT   NOT NULL, -- AUTHORIZED (live), DECLINED or REVERSED
     created_at  BIGINT NOT NULL, -- microseconds since 1970
     updated_at  BIGINT NOT NULL
 );
+
+CREATE INDEX IF NOT EXISTS authorizations_by_order ON authorizations (order_id);
 
 -- Double entry: every posting is one debit and one credit of the same amount. A consumer has
 -- three accounts: "limit" (what was granted, grows by credit), "available" and "authorized" (where

@@ -27,6 +27,10 @@ ON CONFLICT (consumer_id) DO NOTHING`
 	insertAuthorization = `
 INSERT INTO authorizations (id, order_id, consumer_id, amount, state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
 
+	selectLive = `SELECT id, consumer_id, amount FROM authorizations WHERE order_id = ? AND state = 'AUTHORIZED'`
+
+	updateAuthorization = `UPDATE authorizations SET amount = ?, state = ?, updated_at = ? WHERE id = ?`
+
 	insertPosting = `
 INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at)
 VALUES (?1, ?2, ?3, ?4, 'debit', ?5, ?6, ?7), (?1, ?2, ?3, ?8, 'credit', ?5, ?9, ?7)`

@@ -12,7 +12,8 @@ import (
 
 // store is all SQL of the accounting service. Methods with a transaction run in it.
 type store struct {
-	insertAccount, selectAccount, lockAccount, updateAuthorized, insertAuthorization, insertPosting host.Statement
+	insertAccount, selectAccount, lockAccount, updateAuthorized         host.Statement
+	insertAuthorization, selectLive, updateAuthorization, insertPosting host.Statement
 }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
@@ -26,6 +27,8 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 		host.Query{Into: &s.lockAccount, SQL: selectAccount, Lock: true},
 		host.Query{Into: &s.updateAuthorized, SQL: updateAuthorized},
 		host.Query{Into: &s.insertAuthorization, SQL: insertAuthorization},
+		host.Query{Into: &s.selectLive, SQL: selectLive},
+		host.Query{Into: &s.updateAuthorization, SQL: updateAuthorization},
 		host.Query{Into: &s.insertPosting, SQL: insertPosting})
 }
 
@@ -69,6 +72,23 @@ func (s *store) addAuthorization(ctx context.Context, tx *sql.Tx, a authorizatio
 	_, err := host.Exec(ctx, tx, s.insertAuthorization, a.id, a.orderID, a.consumerID, int64(a.amount), string(a.state), at, at)
 	if err != nil {
 		return fmt.Errorf("insert the authorization for order %s: %w", a.orderID, err)
+	}
+	return nil
+}
+
+// live reads the live authorization of an order; it is an error when there is none.
+func (s *store) live(ctx context.Context, tx *sql.Tx, order string) (authorization, error) {
+	a := authorization{orderID: order, state: Authorized}
+	if err := host.QueryRow(ctx, tx, s.selectLive, order).Scan(&a.id, &a.consumerID, (*int64)(&a.amount)); err != nil {
+		return a, fmt.Errorf("read the live authorization of order %s: %w", order, err)
+	}
+	return a, nil
+}
+
+// setAuthorization writes an authorization's amount and state.
+func (s *store) setAuthorization(ctx context.Context, tx *sql.Tx, a authorization, at int64) error {
+	if _, err := host.Exec(ctx, tx, s.updateAuthorization, int64(a.amount), string(a.state), at, a.id); err != nil {
+		return fmt.Errorf("update the authorization of order %s: %w", a.orderID, err)
 	}
 	return nil
 }

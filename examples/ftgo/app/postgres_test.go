@@ -39,6 +39,10 @@ func onPostgreSQL(t *testing.T, relay postgres.Relay) {
 		return id
 	}
 	place("APPROVED")
+	anOrderIsCancelledUntilItIsPrepared(t, p)
+	anOrderIsRevisedWhenTheCardPaysForIt(t, p)
+	ofACancelAndARevisionOneWins(t, p, 10)
+	whoSeesApprovedMayChangeTheOrderAtOnce(t, p, 20)
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ var (
 	schema = host.Schema{host.SQLite: sqliteSchema, host.PostgreSQL: postgresSchema}
 )
 
-const insertEffect = `INSERT INTO effects (order_id, step, action, at) VALUES (?, ?, ?, ?)`
+const insertEffect = `INSERT INTO effects (operation, step, action, at) VALUES (?, ?, ?, ?)`
 
 // The actions of effects.
 const (
@@ -43,11 +43,13 @@ func Open(ctx context.Context, h host.Host) (*Log, error) {
 	return l, h.Prepare(ctx, "audit", host.Query{Into: &l.insert, SQL: insertEffect})
 }
 
-// Effect records, in the transaction of the effect, that a step was done or undone for an
-// order. There is no unique constraint: an effect applied twice is recorded twice.
-func (l *Log) Effect(ctx context.Context, tx *sql.Tx, order, step, action string) error {
-	if _, err := host.Exec(ctx, tx, l.insert, order, step, action, time.Now().UnixMicro()); err != nil {
-		return fmt.Errorf("record the effect %q (%s) for order %s: %w", step, action, order, err)
+// Effect records, in the transaction of the effect, that a step was done or undone. The operation
+// is what the step may be done once for: the business key of its saga, which is the order's id for
+// its creation; the order's id too for what the kitchen does by itself. There is no unique
+// constraint: an effect applied twice is recorded twice.
+func (l *Log) Effect(ctx context.Context, tx *sql.Tx, operation, step, action string) error {
+	if _, err := host.Exec(ctx, tx, l.insert, operation, step, action, time.Now().UnixMicro()); err != nil {
+		return fmt.Errorf("record the effect %q (%s) of %s: %w", step, action, operation, err)
 	}
 	return nil
 }

@@ -2,11 +2,11 @@
 -- and nothing is unique: what happened twice is to be seen twice.
 
 CREATE TABLE IF NOT EXISTS effects (
-    id       BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    order_id TEXT   NOT NULL,
-    step     TEXT   NOT NULL, -- the saga's step, or the HTTP transition
-    action   TEXT   NOT NULL, -- do, undo, decline
-    at       BIGINT NOT NULL  -- microseconds since 1970
+    id        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    operation TEXT   NOT NULL, -- the saga's business key: the order's id, or "id/n" for its nth cancel or revision
+    step      TEXT   NOT NULL, -- the saga's step, or the HTTP transition
+    action    TEXT   NOT NULL, -- do, undo, decline
+    at        BIGINT NOT NULL  -- microseconds since 1970
 );
 
 CREATE TABLE IF NOT EXISTS audit_sent (

@@ -2,11 +2,11 @@
 -- and nothing is unique: what happened twice is to be seen twice.
 
 CREATE TABLE IF NOT EXISTS effects (
-    id       INTEGER PRIMARY KEY,
-    order_id TEXT    NOT NULL,
-    step     TEXT    NOT NULL, -- the saga's step, or the HTTP transition
-    action   TEXT    NOT NULL, -- do, undo, decline
-    at       INTEGER NOT NULL  -- microseconds since 1970
+    id        INTEGER PRIMARY KEY,
+    operation TEXT    NOT NULL, -- the saga's business key: the order's id, or "id/n" for its nth cancel or revision
+    step      TEXT    NOT NULL, -- the saga's step, or the HTTP transition
+    action    TEXT    NOT NULL, -- do, undo, decline
+    at        INTEGER NOT NULL  -- microseconds since 1970
 );
 
 CREATE TABLE IF NOT EXISTS audit_sent (

@@ -23,18 +23,41 @@ var schemas = map[string][]string{
 	"accounting": {"audit", "accounting"},
 }
 
+var (
+	createSteps = []string{"create order", "verify consumer", "create ticket", "authorize card", "confirm ticket", "approve order"}
+	cancelSteps = []string{"begin cancel", "cancel ticket", "reverse authorization", "confirm ticket cancel", "confirm cancel"}
+	reviseSteps = []string{"begin revision", "revise ticket", "revise authorization", "confirm ticket revision", "confirm revision"}
+)
+
+// done are the entries of a saga's history that say that its steps landed.
+func done(saga int, steps ...string) string {
+	entries := make([]string, len(steps))
+	for i, step := range steps {
+		entries[i] = fmt.Sprintf("({%d}, %d, 1, '%s', 'done', '')", saga, i+1, step)
+	}
+	return strings.Join(entries, ", ")
+}
+
 // world is a sound one: order o1 is approved, order o2 was declined and undone. Sagas are
-// numbered like their orders, messages 11 to 19 and 21 to 29 belong to them.
+// numbered like their orders, messages 11 to 19 and 21 to 29 belong to them. Order o3 was cancelled by
+// saga 5; order o4's first revision, saga 6, was declined, and its second, saga 7, was not.
 var world = map[string]string{
 	"order": `
 		INSERT INTO orders VALUES
-			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', 'k1', x'00', 1, 2),
-			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', 'k2', x'00', 1, 2);
+			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 0, 'k1', x'00', 1, 2),
+			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', '', 0, 'k2', x'00', 1, 2),
+			('o3', 'c1', 'r1', 'CANCELLED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 1, NULL, NULL, 1, 2),
+			('o4', 'c1', 'r1', 'APPROVED', 3000, '[{"menuItemId":"pie","name":"Pie","quantity":2,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 2, NULL, NULL, 1, 2);
 		INSERT INTO consumer_replica VALUES ('c1', 1, NULL);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES
 			({1}, 'order.create', 1, 'o1', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
-			({2}, 'order.create', 1, 'o2', '', 'compensated', 'create order', 'declined', x'', x'', '', '', NULL, 1, 2, 9);
+			({2}, 'order.create', 1, 'o2', '', 'compensated', 'create order', 'declined', x'', x'', '', '', NULL, 1, 2, 9),
+			({3}, 'order.create', 1, 'o3', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
+			({4}, 'order.create', 1, 'o4', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
+			({5}, 'order.cancel', 1, 'o3/1', '', 'completed', 'confirm cancel', '', x'', x'', '', '', NULL, 1, 2, 9),
+			({6}, 'order.revise', 1, 'o4/1', '', 'compensated', 'begin revision', 'declined', x'', x'', '', '', NULL, 1, 2, 9),
+			({7}, 'order.revise', 1, 'o4/2', '', 'completed', 'confirm revision', '', x'', x'', '', '', NULL, 1, 2, 9);
 		INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES
 			({1}, 1, 1, '', 'started', ''), ({1}, 2, 1, 'create order', 'done', ''), ({1}, 3, 1, 'verify consumer', 'sent', ''),
 			({1}, 4, 1, 'verify consumer', 'done', ''), ({1}, 5, 1, 'create ticket', 'sent', ''), ({1}, 6, 1, 'create ticket', 'done', ''),
@@ -44,9 +67,15 @@ var world = map[string]string{
 			({2}, 1, 1, '', 'started', ''), ({2}, 2, 1, 'create order', 'done', ''), ({2}, 3, 1, 'verify consumer', 'sent', ''),
 			({2}, 4, 1, 'verify consumer', 'done', ''), ({2}, 5, 1, 'create ticket', 'sent', ''), ({2}, 6, 1, 'create ticket', 'done', ''),
 			({2}, 7, 1, 'authorize card', 'sent', ''), ({2}, 8, 1, 'authorize card', 'refused', 'declined'), ({2}, 9, 1, 'create ticket', 'undo sent', ''),
-			({2}, 10, 1, 'create ticket', 'undone', ''), ({2}, 11, 1, 'create order', 'undone', ''), ({2}, 12, 1, '', 'compensated', '');
-		INSERT INTO effects (order_id, step, action, at) VALUES
-			('o1', 'create order', 'do', 1), ('o1', 'approve order', 'do', 1), ('o2', 'create order', 'do', 1), ('o2', 'create order', 'undo', 1);
+			({2}, 10, 1, 'create ticket', 'undone', ''), ({2}, 11, 1, 'create order', 'undone', ''), ({2}, 12, 1, '', 'compensated', ''),
+			` + done(3, createSteps...) + `, ` + done(4, createSteps...) + `, ` + done(5, cancelSteps...) + `, ` + done(7, reviseSteps...) + `,
+			` + done(6, reviseSteps[:2]...) + `, ({6}, 3, 1, 'revise authorization', 'refused', 'declined'),
+			({6}, 4, 1, 'revise ticket', 'undone', ''), ({6}, 5, 1, 'begin revision', 'undone', '');
+		INSERT INTO effects (operation, step, action, at) VALUES
+			('o1', 'create order', 'do', 1), ('o1', 'approve order', 'do', 1), ('o2', 'create order', 'do', 1), ('o2', 'create order', 'undo', 1),
+			('o3', 'create order', 'do', 1), ('o3', 'approve order', 'do', 1), ('o3/1', 'begin cancel', 'do', 1), ('o3/1', 'confirm cancel', 'do', 1),
+			('o4', 'create order', 'do', 1), ('o4', 'approve order', 'do', 1), ('o4/1', 'begin revision', 'do', 1), ('o4/1', 'begin revision', 'undo', 1),
+			('o4/2', 'begin revision', 'do', 1), ('o4/2', 'confirm revision', 'do', 1);
 		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES
 			({11}, 1, 'ftgo.consumer', 'ftgo.consumer.verify-consumer', 1), ({12}, 1, 'ftgo.kitchen', 'ftgo.kitchen.create-ticket', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({21}, 'order', 1), ({31}, 'order', 1), ({41}, 'order', 1);`,
@@ -61,19 +90,31 @@ var world = map[string]string{
 		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({41}, 3, 'ftgo.restaurant.events', 'ftgo.restaurant.restaurant-created', 1);`,
 	"kitchen": `
 		INSERT INTO tickets VALUES
-			('o1', 'r1', 'AWAITING_ACCEPTANCE', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', 1, 2),
-			('o2', 'r1', 'CREATE_REJECTED', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', 1, 2);
+			('o1', 'r1', 'AWAITING_ACCEPTANCE', '', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', NULL, 1, 2),
+			('o2', 'r1', 'CREATE_REJECTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', NULL, 1, 2),
+			('o3', 'r1', 'CANCELLED', '', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', NULL, 1, 2),
+			('o4', 'r1', 'ACCEPTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":2}]', NULL, 1, 2);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
-		INSERT INTO effects (order_id, step, action, at) VALUES
-			('o1', 'create ticket', 'do', 1), ('o1', 'confirm ticket', 'do', 1), ('o2', 'create ticket', 'do', 1), ('o2', 'create ticket', 'undo', 1);
+		INSERT INTO effects (operation, step, action, at) VALUES
+			('o1', 'create ticket', 'do', 1), ('o1', 'confirm ticket', 'do', 1), ('o2', 'create ticket', 'do', 1), ('o2', 'create ticket', 'undo', 1),
+			('o3', 'create ticket', 'do', 1), ('o3', 'confirm ticket', 'do', 1), ('o3/1', 'cancel ticket', 'do', 1), ('o3/1', 'confirm ticket cancel', 'do', 1),
+			('o4', 'create ticket', 'do', 1), ('o4', 'confirm ticket', 'do', 1), ('o4/1', 'revise ticket', 'do', 1), ('o4/1', 'revise ticket', 'undo', 1),
+			('o4/2', 'revise ticket', 'do', 1), ('o4/2', 'confirm ticket revision', 'do', 1), ('o4', 'accept', 'do', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'kitchen', 1), ({41}, 'kitchen', 1);`,
 	"accounting": `
-		INSERT INTO accounts VALUES ('c1', 1, 10000, 1500, 1);
-		INSERT INTO authorizations VALUES ('a1', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1), ('a2', 'o2', 'c1', 90000, 'DECLINED', 1, 1);
+		INSERT INTO accounts VALUES ('c1', 1, 10000, 4500, 1);
+		INSERT INTO authorizations VALUES ('a1', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1), ('a2', 'o2', 'c1', 90000, 'DECLINED', 1, 1),
+			('a3', 'o3', 'c1', 1500, 'REVERSED', 1, 1), ('a4', 'o4', 'c1', 3000, 'AUTHORIZED', 1, 1);
 		INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at) VALUES
 			('p1', 'c1', '', 'available', 'debit', 10000, 10000, 1), ('p1', 'c1', '', 'limit', 'credit', 10000, 10000, 1),
-			('p2', 'c1', 'o1', 'authorized', 'debit', 1500, 1500, 1), ('p2', 'c1', 'o1', 'available', 'credit', 1500, 8500, 1);
-		INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'authorize card', 'do', 1), ('o2', 'authorize card', 'decline', 1);
+			('p2', 'c1', 'o1', 'authorized', 'debit', 1500, 1500, 1), ('p2', 'c1', 'o1', 'available', 'credit', 1500, 8500, 1),
+			('p3', 'c1', 'o3', 'authorized', 'debit', 1500, 3000, 1), ('p3', 'c1', 'o3', 'available', 'credit', 1500, 7000, 1),
+			('p4', 'c1', 'o4', 'authorized', 'debit', 1500, 4500, 1), ('p4', 'c1', 'o4', 'available', 'credit', 1500, 5500, 1),
+			('p5', 'c1', 'o3', 'available', 'debit', 1500, 7000, 1), ('p5', 'c1', 'o3', 'authorized', 'credit', 1500, 3000, 1),
+			('p6', 'c1', 'o4', 'authorized', 'debit', 1500, 4500, 1), ('p6', 'c1', 'o4', 'available', 'credit', 1500, 5500, 1);
+		INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'authorize card', 'do', 1), ('o2', 'authorize card', 'decline', 1),
+			('o3', 'authorize card', 'do', 1), ('o3/1', 'reverse authorization', 'do', 1),
+			('o4', 'authorize card', 'do', 1), ('o4/1', 'revise authorization', 'decline', 1), ('o4/2', 'revise authorization', 'do', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({31}, 'accounting', 1);`,
 }
 
@@ -126,7 +167,7 @@ func TestASoundWorldHasNoViolations(t *testing.T) {
 	for _, v := range report.Violations {
 		t.Error(v)
 	}
-	if report.Orders != 2 || report.Sagas != 2 || report.Messages != 5 || len(report.Services) != 5 {
+	if report.Orders != 4 || report.Sagas != 7 || report.Messages != 5 || len(report.Services) != 5 {
 		t.Errorf("%+v", report)
 	}
 }
@@ -149,29 +190,44 @@ var planted = []struct {
 	{"an account with another limit than its ledger", 1, "accounting", `UPDATE accounts SET credit_limit = 20000`, "limit"},
 	{"more authorized than granted", 1, "accounting", `UPDATE authorizations SET amount = 20000 WHERE id = 'a1'`, "c1"},
 	{"money authorized without an account", 1, "accounting", `DELETE FROM accounts`, "no account"},
+	{"reversed on the account only", 1, "accounting", `UPDATE authorizations SET state = 'AUTHORIZED' WHERE id = 'a3'`, "c1"},
+	{"reversed everywhere but on the account", 1, "accounting", `UPDATE authorizations SET state = 'REVERSED' WHERE id = 'a1'`, "c1"},
+	{"revised on the account only", 1, "accounting", `UPDATE authorizations SET amount = 1500 WHERE id = 'a4'`, "c1"},
 
 	{"approved without authorization", 2, "accounting", `UPDATE authorizations SET state = 'DECLINED'`, "o1"},
-	{"approved with two authorizations", 2, "accounting", `INSERT INTO authorizations VALUES ('a3', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1)`, "a3"},
+	{"approved with two authorizations", 2, "accounting", `INSERT INTO authorizations VALUES ('a9', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1)`, "a9"},
 	{"approved, another amount authorized", 2, "accounting", `UPDATE authorizations SET amount = 1499 WHERE id = 'a1'`, "14.99"},
 	{"approved, another consumer charged", 2, "accounting", `UPDATE authorizations SET consumer_id = 'c9' WHERE id = 'a1'`, "c9"},
 	{"approved without a ticket", 2, "kitchen", `DELETE FROM tickets WHERE id = 'o1'`, "o1"},
 	{"approved, its ticket rejected", 2, "kitchen", `UPDATE tickets SET state = 'CREATE_REJECTED' WHERE id = 'o1'`, "o1"},
 	{"approved, other items cooked", 2, "kitchen", `UPDATE tickets SET line_items = '[{"menuItemId":"pie","quantity":2}]' WHERE id = 'o1'`, "items"},
-	{"a live authorization without an order", 2, "accounting", `INSERT INTO authorizations VALUES ('a3', 'o9', 'c1', 0, 'AUTHORIZED', 1, 1)`, "o9"},
-	{"a live ticket without an order", 2, "kitchen", `INSERT INTO tickets VALUES ('o9', 'r1', 'ACCEPTED', '[]', 1, 1)`, "o9"},
+	{"a live authorization without an order", 2, "accounting", `INSERT INTO authorizations VALUES ('a9', 'o9', 'c1', 0, 'AUTHORIZED', 1, 1)`, "o9"},
+	{"a live ticket without an order", 2, "kitchen", `INSERT INTO tickets VALUES ('o9', 'r1', 'ACCEPTED', '', '[]', NULL, 1, 1)`, "o9"},
 	{"a live ticket of an order that is not approved", 2, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o1'`, "ticket o1"},
+	{"approved, and given back", 2, "accounting", `UPDATE authorizations SET state = 'REVERSED' WHERE id = 'a1'`, "o1"},
+	{"approved, its ticket cancelled", 2, "kitchen", `UPDATE tickets SET state = 'CANCELLED' WHERE id = 'o1'`, "o1"},
+	{"revised, the authorization as before", 2, "accounting", `UPDATE authorizations SET amount = 1500 WHERE id = 'a4'`, "o4"},
+	{"revised, the ticket as before", 2, "kitchen", `UPDATE tickets SET line_items = '[{"menuItemId":"pie","quantity":1}]' WHERE id = 'o4'`, "order o4 and its ticket differ in their items"},
 
 	{"rejected with a live authorization", 3, "accounting", `UPDATE authorizations SET state = 'AUTHORIZED' WHERE id = 'a2'`, "o2"},
 	{"rejected with a live ticket", 3, "kitchen", `UPDATE tickets SET state = 'AWAITING_ACCEPTANCE' WHERE id = 'o2'`, "o2"},
+	{"cancelled with a live authorization", 3, "accounting", `UPDATE authorizations SET state = 'AUTHORIZED' WHERE id = 'a3'`, "o3"},
+	{"cancelled with a live ticket", 3, "kitchen", `UPDATE tickets SET state = 'ACCEPTED' WHERE id = 'o3'`, "o3"},
 
 	{"an order pends without a saga", 4, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`, "o2"},
 	{"a ticket pends without a saga", 4, "kitchen", `UPDATE tickets SET state = 'CREATE_PENDING' WHERE id = 'o2'`, "o2"},
 	{"a saga that goes on for ever", 4, "order", `UPDATE skald_sagas SET status = 'running' WHERE key = 'o2'`, "has not ended"},
 	{"parked without a reason", 4, "order", `UPDATE skald_sagas SET status = 'parked', reason = '' WHERE key = 'o2'`, "without a reason"},
+	{"a cancel pends without a saga", 4, "order", `UPDATE orders SET state = 'CANCEL_PENDING' WHERE id = 'o3'`, "o3"},
+	{"a ticket's revision pends without a saga", 4, "kitchen", `UPDATE tickets SET state = 'REVISION_PENDING' WHERE id = 'o4'`, "o4"},
+	{"a cancel that goes on for ever", 4, "order", `UPDATE skald_sagas SET status = 'running' WHERE key = 'o3/1'`, "has not ended"},
+	{"parked, and its order released", 4, "order", `UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o4/2'`, "does not hold"},
 
 	{"a lock held by a saga that has ended", 5, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`, "o2"},
 	{"a lock with two holders", 5, "order", `UPDATE skald_sagas SET status = 'parked';
-		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES ({3}, 'order.cancel', 1, 'o1', '', 'parked', '', 'r', x'', x'', '', '', NULL, 1, 2, 9)`, "2 sagas"},
+		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES ({9}, 'order.cancel', 1, 'o1/1', '', 'parked', '', 'r', x'', x'', '', '', NULL, 1, 2, 9)`, "2 sagas"},
+	{"a lock held by a revision that has ended", 5, "order", `UPDATE orders SET state = 'REVISION_PENDING' WHERE id = 'o4'`, "o4"},
+	{"a lock with two operations as holders", 5, "order", `UPDATE skald_sagas SET status = 'parked' WHERE key IN ('o4/1', 'o4/2')`, "order o4 is locked by 2 sagas"},
 
 	{"an idempotency key used twice", 6, "order", `DROP INDEX orders_by_idempotency_key; UPDATE orders SET idempotency_key = 'k1'`, "o1, o2"},
 
@@ -184,18 +240,27 @@ var planted = []struct {
 	{"handled and still held", 7, "kitchen", `INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message) VALUES ('kitchen', {12}, 'c', 'k', 'parked', 1, 0, 'r', 1, x'')`, "held there"},
 	{"an event that nobody knows", 7, "order", `INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({78}, 3, 'x', 'y', 1)`, "nobody subscribes"},
 
-	{"an effect applied twice", 8, "kitchen", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'confirm ticket', 'do', 2)`, "2 times"},
-	{"a card charged and declined", 8, "accounting", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'authorize card', 'decline', 2)`, "both"},
+	{"an effect applied twice", 8, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'confirm ticket', 'do', 2)`, "2 times"},
+	{"a card charged and declined", 8, "accounting", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'authorize card', 'decline', 2)`, "both"},
 	{"a step done without effect", 8, "kitchen", `DELETE FROM effects WHERE step = 'confirm ticket'`, "no effect"},
+	{"given back twice", 8, "accounting", `INSERT INTO effects (operation, step, action, at) VALUES ('o3/1', 'reverse authorization', 'do', 2)`, "2 times"},
+	{"a cancel's step done without effect", 8, "accounting", `DELETE FROM effects WHERE step = 'reverse authorization'`, "no effect"},
+	{"a revision both done and declined", 8, "accounting", `INSERT INTO effects (operation, step, action, at) VALUES ('o4/2', 'revise authorization', 'decline', 2)`, "both"},
+	{"the effect of another revision's step", 8, "kitchen", `UPDATE effects SET operation = 'o4/1' WHERE operation = 'o4/2'`, "o4/2"},
+	{"the effect of a revision that never was", 8, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o4/3', 'revise ticket', 'do', 2)`, "no such"},
 
 	{"a landed step not undone", 9, "order", `DELETE FROM skald_history WHERE saga = {2} AND step = 'create ticket' AND what = 'undone'`, "undone 0 times"},
 	{"a landed step undone twice", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({2}, 13, 1, 'create ticket', 'undone', '')`, "undone 2 times"},
 	{"undone in the order in which it was done", 9, "order", `UPDATE skald_history SET number = number + 10 WHERE saga = {2} AND number = 10`, "reverse order"},
 	{"a step undone that has no undo", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({2}, 13, 1, 'authorize card', 'undone', '')`, "has no undo"},
 	{"the participant did not undo", 9, "kitchen", `DELETE FROM effects WHERE action = 'undo'`, "undid it 0 times"},
-	{"the pivot landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE order_id = 'o2'`, "cannot be undone"},
+	{"the pivot landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE operation = 'o2'`, "cannot be undone"},
 	{"a completed saga undone", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({1}, 14, 1, 'create ticket', 'undone', '')`, "is completed"},
-	{"a completed saga's participant undid", 9, "kitchen", `INSERT INTO effects (order_id, step, action, at) VALUES ('o1', 'create ticket', 'undo', 2)`, "kitchen undid"},
+	{"a completed saga's participant undid", 9, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'create ticket', 'undo', 2)`, "kitchen undid"},
+	{"a revision not undone", 9, "kitchen", `DELETE FROM effects WHERE operation = 'o4/1' AND action = 'undo'`, "undid it 0 times"},
+	{"a revision undone in the order in which it was done", 9, "order", `UPDATE skald_history SET number = number + 10 WHERE saga = {6} AND number = 4`, "reverse order"},
+	{"a declined revision landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE operation = 'o4/1'`, "cannot be undone"},
+	{"a cancelled order's ticket put back", 9, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o3/1', 'cancel ticket', 'undo', 2)`, "kitchen undid"},
 
 	{"the kitchen's menu is old", 10, "kitchen", `UPDATE restaurant_replica SET version = 0`, "kitchen's replica of restaurant r1"},
 	{"the order service's menu differs", 10, "order", `UPDATE restaurant_replica SET content = '{"x":1}'`, "order's replica of restaurant r1"},

@@ -3,11 +3,13 @@ package check
 import (
 	"slices"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/saga"
 )
 
-// effect is what a participant recorded in the transaction of what it did for an order.
-type effect struct{ service, order, step, action string }
+// effect is what a participant recorded in the transaction of what it did for a saga, whose business
+// key is the operation.
+type effect struct{ service, operation, step, action string }
 
 // The actions of effects.
 const (
@@ -31,23 +33,44 @@ var sagaSteps = map[string][]step{
 		{"confirm ticket", "kitchen", false},
 		{"approve order", "order", false},
 	},
+	"order.cancel": {
+		{"begin cancel", "order", true},
+		{"cancel ticket", "kitchen", true},
+		{"reverse authorization", "accounting", false},
+		{"confirm ticket cancel", "kitchen", false},
+		{"confirm cancel", "order", false},
+	},
+	"order.revise": {
+		{"begin revision", "order", true},
+		{"revise ticket", "kitchen", true},
+		{"revise authorization", "accounting", false},
+		{"confirm ticket revision", "kitchen", false},
+		{"confirm revision", "order", false},
+	},
 }
 
 // effectsHappenedOnce is invariant 8.
 func effectsHappenedOnce(s *snapshot, report report) {
 	for e, times := range s.effects {
 		if times > 1 {
-			report("order %s: %s recorded the effect %q (%s) %d times", e.order, e.service, e.step, e.action, times)
+			report("%s: %s recorded the effect %q (%s) %d times", e.operation, e.service, e.step, e.action, times)
 		}
-		if e.action == declined && s.effects[effect{e.service, e.order, e.step, did}] > 0 {
-			report("order %s: %s both did and declined %q", e.order, e.service, e.step)
+		if e.action == declined && s.effects[effect{e.service, e.operation, e.step, did}] > 0 {
+			report("%s: %s both did and declined %q", e.operation, e.service, e.step)
 		}
 	}
+	keys := map[string]bool{}
 	for _, i := range s.sagas {
+		keys[i.key] = true
 		for _, step := range sagaSteps[i.name] {
 			if i.done[step.name] && s.effects[effect{step.service, i.key, step.name, did}] == 0 {
-				report("order %s: saga %s says that %q is done, and %s recorded no effect of it", i.key, i.id, step.name, step.service)
+				report("%s: saga %s says that %q is done, and %s recorded no effect of it", i.key, i.id, step.name, step.service)
 			}
+		}
+	}
+	for e := range s.effects {
+		if e.operation != orderapi.OrderOf(e.operation) && !keys[e.operation] {
+			report("%s: %s recorded the effect %q (%s), and there is no such cancel or revision", e.operation, e.service, e.step, e.action)
 		}
 	}
 }

@@ -89,6 +89,8 @@ func nothingPends(s *snapshot, report report) {
 			report("saga %s (%s of %s) has not ended: it is %s at the step %q", i.id, i.name, i.key, i.status, i.step)
 		case i.reason == "":
 			report("saga %s (%s of %s) is parked without a reason", i.id, i.name, i.key)
+		case !pending(s.orders[i.order].state):
+			report("saga %s (%s of %s) is parked, and order %s is %s: it does not hold what it is about", i.id, i.name, i.key, i.order, s.orders[i.order].state)
 		}
 	}
 }
@@ -100,9 +102,9 @@ func locksAreFree(s *snapshot, report report) {
 	ended := map[string]skald.ID{}
 	for _, i := range s.sagas {
 		if i.status.Ended() {
-			ended[i.key] = i.id
+			ended[i.order] = i.id
 		} else {
-			holders[i.key] = append(holders[i.key], i.id.String())
+			holders[i.order] = append(holders[i.order], i.id.String())
 		}
 	}
 	for id, state := range s.pending() {
@@ -110,9 +112,9 @@ func locksAreFree(s *snapshot, report report) {
 			report("%s, a lock held by saga %s, which has ended", state, saga)
 		}
 	}
-	for key, sagas := range holders {
+	for order, sagas := range holders {
 		if len(sagas) > 1 {
-			report("order %s is locked by %d sagas: %s", key, len(sagas), strings.Join(sagas, ", "))
+			report("order %s is locked by %d sagas: %s", order, len(sagas), strings.Join(sagas, ", "))
 		}
 	}
 }
@@ -139,12 +141,12 @@ func keysAreUnique(s *snapshot, report report) {
 func (s *snapshot) pending() map[string]string {
 	found := map[string]string{}
 	for id, o := range s.orders {
-		if o.state == "PENDING" || o.state == "VALIDATED" || strings.HasSuffix(o.state, "_PENDING") {
+		if pending(o.state) {
 			found[id] = "order " + id + " is " + o.state
 		}
 	}
 	for id, t := range s.tickets {
-		if strings.HasSuffix(t.state, "_PENDING") {
+		if pending(t.state) {
 			text := "ticket " + id + " is " + t.state
 			if before, ok := found[id]; ok {
 				text = before + ", " + text
@@ -153,6 +155,11 @@ func (s *snapshot) pending() map[string]string {
 		}
 	}
 	return found
+}
+
+// pending reports whether a state of an order or a ticket is a semantic lock.
+func pending(state string) bool {
+	return state == "PENDING" || state == "VALIDATED" || strings.HasSuffix(state, "_PENDING")
 }
 
 func sameItems(a, b []item) bool {

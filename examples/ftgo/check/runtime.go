@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/saga"
 )
 
 func readEffects(ctx context.Context, r *reader) {
-	r.rows(ctx, `SELECT order_id, step, action, count(*) FROM effects GROUP BY order_id, step, action`, func(scan scan) error {
+	r.rows(ctx, `SELECT operation, step, action, count(*) FROM effects GROUP BY operation, step, action`, func(scan scan) error {
 		e := effect{service: r.service}
 		times := 0
-		if err := scan(&e.order, &e.step, &e.action, &times); err != nil {
+		if err := scan(&e.operation, &e.step, &e.action, &times); err != nil {
 			return err
 		}
 		r.s.effects[e] = times
@@ -75,9 +76,10 @@ func readSagas(ctx context.Context, r *reader) {
 		if err := scan((*storedID)(&i.id), &i.name, &i.key, &i.status, &i.step, &i.reason); err != nil {
 			return err
 		}
+		i.order = orderapi.OrderOf(i.key)
 		r.s.sagas = append(r.s.sagas, i)
 		if !i.status.Ended() {
-			r.s.live[i.key] = true
+			r.s.live[i.order] = true
 		}
 		return nil
 	})

@@ -146,6 +146,7 @@ func (r restaurant) String() string { return fmt.Sprintf("version %d %s", r.vers
 type instance struct {
 	id           skald.ID
 	name, key    string
+	order        string // which it is about
 	status       saga.Status
 	step, reason string
 

@@ -54,6 +54,8 @@ type Report struct {
 	Styles []load.Report `json:"styles"`
 	// HalfLoad has as many orders again, at half of that rate.
 	HalfLoad load.Report `json:"halfLoad"`
+	// Changed has as many once more, some of which are then revised and cancelled.
+	Changed load.Report `json:"changed"`
 	// Lone has orders placed one at a time, nothing else running.
 	Lone load.Report `json:"lone"`
 	// Check is the verdict over all of them.
@@ -62,6 +64,9 @@ type Report struct {
 
 const (
 	loneOrders = 20
+	// changed is the share of the approved orders that are revised, and of those that are cancelled,
+	// where any are.
+	changed = 0.25
 	// halfLoadSeconds bounds the phase at half load.
 	halfLoadSeconds = 5
 	// settling is how long the last sagas may take to end after the orders they are about.
@@ -104,7 +109,7 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 }
 
 func (r *Report) judge() {
-	r.OK = r.HalfLoad.OK() && r.Lone.OK() && r.Check.OK()
+	r.OK = r.HalfLoad.OK() && r.Changed.OK() && r.Lone.OK() && r.Check.OK()
 	for _, style := range r.Styles {
 		r.OK = r.OK && style.OK()
 	}
@@ -129,7 +134,7 @@ func (r *Report) measure(ctx context.Context, config Config, url string) error {
 	}
 	preparing, cancel := context.WithTimeout(ctx, config.Timeout)
 	defer cancel()
-	if err := client.Prepare(preparing, (len(config.Styles)+1)*config.Orders+loneOrders); err != nil {
+	if err := client.Prepare(preparing, (len(config.Styles)+2)*config.Orders+loneOrders); err != nil {
 		return err
 	}
 	for _, style := range config.Styles {
@@ -144,6 +149,13 @@ func (r *Report) measure(ctx context.Context, config Config, url string) error {
 	half := max(r.Styles[0].PerSecond/2, 1)
 	r.HalfLoad, err = place("half load", load.Plan{
 		Orders: max(min(config.Orders, int(half*halfLoadSeconds)), 1), Rate: half, Decline: config.Decline, Coordination: config.Styles[0],
+	})
+	if err != nil {
+		return err
+	}
+	r.Changed, err = place("some changed", load.Plan{
+		Orders: config.Orders, Decline: config.Decline, Revise: changed, Cancel: changed,
+		Coordination: config.Styles[0], Concurrency: config.Concurrency,
 	})
 	if err != nil {
 		return err

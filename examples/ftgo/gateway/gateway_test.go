@@ -67,6 +67,8 @@ func TestEachPathReachesItsOwner(t *testing.T) {
 		{"POST", "/v1/orders?a=b", "{}", Order},
 		{"GET", "/v1/orders/7", "", Order},
 		{"GET", "/v1/orders/7/events", "", Order},
+		{"POST", "/v1/orders/7/cancel", "", Order},
+		{"POST", "/v1/orders/7/revise", "{}", Order},
 		{"GET", "/v1/tickets/7", "", Kitchen},
 		{"POST", "/v1/tickets/7/picked-up", "", Kitchen},
 	}

@@ -34,6 +34,8 @@ var routes = []route{
 	{"/v1/orders", Order, write},
 	{"/v1/orders/{id}", Order, read},
 	{"/v1/orders/{id}/events", Order, read},
+	{"/v1/orders/{id}/cancel", Order, write},
+	{"/v1/orders/{id}/revise", Order, write},
 	{"/v1/tickets/{id}", Kitchen, read},
 	{"/v1/tickets/{id}/accept", Kitchen, write},
 	{"/v1/tickets/{id}/preparing", Kitchen, write},

@@ -20,8 +20,12 @@ import (
 
 // The names of the saga's steps in the record of effects.
 const (
-	stepCreate  = "create ticket"
-	stepConfirm = "confirm ticket"
+	stepCreate        = "create ticket"
+	stepConfirm       = "confirm ticket"
+	stepCancel        = "cancel ticket"
+	stepConfirmCancel = "confirm ticket cancel"
+	stepRevise        = "revise ticket"
+	stepConfirmRevise = "confirm ticket revision"
 )
 
 type kitchen struct {
@@ -42,6 +46,12 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	service.HandleCommand(h.Service, kitchenapi.CreateTicket, k.create)
 	service.HandleCommand(h.Service, kitchenapi.RejectTicket, k.reject)
 	service.HandleCommand(h.Service, kitchenapi.ConfirmTicket, k.confirm)
+	service.HandleCommand(h.Service, kitchenapi.BeginCancelTicket, k.beginCancel)
+	service.HandleCommand(h.Service, kitchenapi.UndoCancelTicket, k.undoCancel)
+	service.HandleCommand(h.Service, kitchenapi.ConfirmCancelTicket, k.confirmCancel)
+	service.HandleCommand(h.Service, kitchenapi.BeginReviseTicket, k.beginRevise)
+	service.HandleCommand(h.Service, kitchenapi.UndoReviseTicket, k.undoRevise)
+	service.HandleCommand(h.Service, kitchenapi.ConfirmReviseTicket, k.confirmRevise)
 	return k.routes(), nil
 }
 
@@ -60,26 +70,30 @@ func open(ctx context.Context, h host.Host) (*kitchen, error) {
 	return k, nil
 }
 
-// create refuses what is not on the menu. A replica that is behind the version which the order
-// relies on cannot tell: that is no refusal but a reason to wait.
+// create refuses what is not on the menu.
 func (k *kitchen) create(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket) (kitchenapi.TicketCreated, error) {
-	restaurant, ok, err := k.restaurants.Find(ctx, tx, t.RestaurantID)
-	switch {
-	case err != nil:
-		return kitchenapi.TicketCreated{}, err
-	case !ok:
-		return kitchenapi.TicketCreated{}, fmt.Errorf("restaurant %s is not in the replica yet", t.RestaurantID)
-	case restaurant.Version < t.RestaurantVersion:
-		return kitchenapi.TicketCreated{}, fmt.Errorf("restaurant %s is at version %d in the replica, the order relies on %d",
-			t.RestaurantID, restaurant.Version, t.RestaurantVersion)
-	}
-	if err := checkItems(restaurant, t.LineItems); err != nil {
+	if err := k.check(ctx, tx, t.RestaurantID, t.RestaurantVersion, t.LineItems); err != nil {
 		return kitchenapi.TicketCreated{}, err
 	}
 	if err := k.store.add(ctx, tx, t, time.Now().UnixMicro()); err != nil {
 		return kitchenapi.TicketCreated{}, err
 	}
 	return kitchenapi.TicketCreated{TicketID: t.TicketID}, k.audit.Effect(ctx, tx, t.TicketID, stepCreate, audit.Do)
+}
+
+// check looks the items up in the restaurant's menu. A replica that is behind the version which the
+// order relies on cannot tell: that is no refusal but a reason to wait.
+func (k *kitchen) check(ctx context.Context, tx *sql.Tx, restaurantID string, version int, items []kitchenapi.LineItem) error {
+	restaurant, ok, err := k.restaurants.Find(ctx, tx, restaurantID)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("restaurant %s is not in the replica yet", restaurantID)
+	case restaurant.Version < version:
+		return fmt.Errorf("restaurant %s is at version %d in the replica, the order relies on %d", restaurantID, restaurant.Version, version)
+	}
+	return checkItems(restaurant, items)
 }
 
 func checkItems(restaurant *replica.Restaurant, items []kitchenapi.LineItem) error {

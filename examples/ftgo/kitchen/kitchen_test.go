@@ -3,6 +3,8 @@ package kitchen
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -73,7 +75,7 @@ func aReplicaThatIsBehindIsNoRefusal(t *testing.T, on hosttest.Store) {
 	}
 	replicate(t, h, 2)
 	create(t, k, h, 2)
-	if n := hosttest.Count(t, h, `SELECT count(*) FROM effects WHERE order_id = ?`, ticketID); n != 1 {
+	if n := hosttest.Count(t, h, `SELECT count(*) FROM effects WHERE operation = ?`, ticketID); n != 1 {
 		t.Errorf("%d effects", n)
 	}
 }
@@ -177,4 +179,122 @@ func theKitchenWorksOnATicketStepByStep(t *testing.T, on hosttest.Store) {
 	if answer := hosttest.Do(t, routes, http.MethodGet, "/v1/tickets/"+skald.NewID().String(), ""); answer.Code != 404 {
 		t.Errorf("an unknown ticket: %d", answer.Code)
 	}
+}
+
+// do calls a handler in a transaction of its own.
+func do[C, R any](t *testing.T, h host.Host, handle func(context.Context, *sql.Tx, C) (R, error), command C) error {
+	t.Helper()
+	return hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := handle(ctx, tx, command)
+		return err
+	})
+}
+
+func TestATicketIsCancelledOrRevisedFromWhatItIs(t *testing.T) {
+	hosttest.OnEachStore(t, aTicketIsCancelledOrRevisedFromWhatItIs)
+}
+
+func aTicketIsCancelledOrRevisedFromWhatItIs(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	k, h := openKitchen(t, on)
+	hosttest.Run(t, h.Service)
+	replicate(t, h, 1)
+	cancel := kitchenapi.Change{TicketID: ticketID, Operation: ticketID + "/1"}
+	revision := kitchenapi.Revision{
+		TicketID: ticketID, Operation: ticketID + "/1", RestaurantID: "r", RestaurantVersion: 1,
+		LineItems: []kitchenapi.LineItem{{MenuItemID: "soup", Name: "Soup", Quantity: 5}},
+	}
+	begin := map[State]func() error{
+		CancelPending:   func() error { return do(t, h, k.beginCancel, cancel) },
+		RevisionPending: func() error { return do(t, h, k.beginRevise, revision) },
+	}
+	undo := map[State]func() error{
+		CancelPending:   func() error { return do(t, h, k.undoCancel, cancel) },
+		RevisionPending: func() error { return do(t, h, k.undoRevise, cancel) },
+	}
+	confirm := map[State]func() error{
+		CancelPending:   func() error { return do(t, h, k.confirmCancel, cancel) },
+		RevisionPending: func() error { return do(t, h, k.confirmRevise, cancel) },
+	}
+	for state, begun := range begin {
+		for _, before := range []State{AwaitingAcceptance, Accepted} {
+			put(t, h, before)
+			sequence(t, k, string(state)+" 2", begun)
+			for _, other := range begin {
+				if err := other(); err == nil {
+					t.Errorf("%s: taken by another", state)
+				} else if _, refused := skald.AsRefusal(err); refused {
+					t.Errorf("%s: refused, not put off: %v", state, err)
+				}
+			}
+			for _, step := range transitions {
+				if answer := hosttest.Do(t, k.routes(), http.MethodPost, "/v1/tickets/"+ticketID+"/"+step.name, ""); answer.Code != 409 {
+					t.Errorf("%s of a ticket that is %s: %d", step.name, state, answer.Code)
+				}
+			}
+			sequence(t, k, string(before)+" 2", undo[state])
+			if undo[state]() == nil || confirm[state]() == nil {
+				t.Errorf("%s: left twice", state)
+			}
+			after := map[State]string{CancelPending: "CANCELLED 2", RevisionPending: string(before) + " 5"}[state]
+			sequence(t, k, after, begun, confirm[state])
+		}
+		for _, late := range []State{Preparing, ReadyForPickup, PickedUp, Cancelled} {
+			put(t, h, late)
+			if refusal, refused := skald.AsRefusal(begun()); !refused || refusal.Code != kitchenapi.RefusedTooLate {
+				t.Errorf("%s of a ticket that is %s: %v", state, late, refusal)
+			}
+		}
+	}
+	if n := hosttest.Count(t, h, `SELECT count(*) FROM effects WHERE operation = ? AND action = 'undo'`, ticketID+"/1"); n != 4 {
+		t.Errorf("%d undo effects", n)
+	}
+}
+
+// put makes the ticket anew, with two of the soup.
+func put(t *testing.T, h host.Host, state State) {
+	t.Helper()
+	hosttest.Exec(t, h, `DELETE FROM tickets`)
+	hosttest.Exec(t, h, `INSERT INTO tickets VALUES (?, 'r', ?, '', '[{"menuItemId":"soup","name":"Soup","quantity":2}]', NULL, 1, 1)`, ticketID, string(state))
+}
+
+// sequence takes steps, after which the ticket is in a state and has a quantity of soup.
+func sequence(t *testing.T, k *kitchen, want string, steps ...func() error) {
+	t.Helper()
+	for _, step := range steps {
+		if err := step(); err != nil {
+			t.Fatalf("on the way to %s: %v", want, err)
+		}
+	}
+	found, ok, err := k.store.find(t.Context(), nil, ticketID)
+	if err != nil || !ok {
+		t.Fatalf("%t, %v", ok, err)
+	}
+	var items []kitchenapi.LineItem
+	if err := json.Unmarshal(found.lineItems, &items); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(found.state, " ", items[0].Quantity); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestARevisionIsCheckedAgainstTheMenu(t *testing.T) {
+	k, h := openKitchen(t, hosttest.SQLite)
+	replicate(t, h, 1)
+	put(t, h, Accepted)
+	for _, test := range []struct {
+		version int
+		item    string
+		refused bool
+	}{{1, "pie", true}, {2, "soup", false}} {
+		err := do(t, h, k.beginRevise, kitchenapi.Revision{
+			TicketID: ticketID, RestaurantID: "r", RestaurantVersion: test.version,
+			LineItems: []kitchenapi.LineItem{{MenuItemID: test.item, Quantity: 1}},
+		})
+		if _, refused := skald.AsRefusal(err); err == nil || refused != test.refused {
+			t.Errorf("%s at version %d: %v", test.item, test.version, err)
+		}
+	}
+	sequence(t, k, "ACCEPTED 2")
 }

@@ -14,11 +14,17 @@ const (
 	Preparing          State = "PREPARING"
 	ReadyForPickup     State = "READY_FOR_PICKUP"
 	PickedUp           State = "PICKED_UP"
+	CancelPending      State = "CANCEL_PENDING"
+	RevisionPending    State = "REVISION_PENDING"
+	Cancelled          State = "CANCELLED"
 )
 
 // Pending reports whether a saga holds the ticket: whatever else wants to change it meets a
 // conflict.
 func (s State) Pending() bool { return strings.HasSuffix(string(s), "_PENDING") }
+
+// Changeable reports whether nothing is prepared yet: the ticket may be cancelled or revised.
+func (s State) Changeable() bool { return s == AwaitingAcceptance || s == Accepted }
 
 // transition is a step of the kitchen's own work on a ticket.
 type transition struct {

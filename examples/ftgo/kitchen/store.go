@@ -12,7 +12,7 @@ import (
 )
 
 // store is all SQL of the kitchen service. Methods with a transaction run in it.
-type store struct{ insert, updateState, selectByID, lockByID host.Statement }
+type store struct{ insert, updateState, holdTicket, releaseTicket, reviseTicket, selectByID, lockByID host.Statement }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
 	if err := h.Migrate(ctx, "kitchen", schema); err != nil {
@@ -22,6 +22,9 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 	return s, h.Prepare(ctx, "kitchen",
 		host.Query{Into: &s.insert, SQL: insertTicket},
 		host.Query{Into: &s.updateState, SQL: updateState},
+		host.Query{Into: &s.holdTicket, SQL: holdTicket},
+		host.Query{Into: &s.releaseTicket, SQL: releaseTicket},
+		host.Query{Into: &s.reviseTicket, SQL: reviseTicket},
 		host.Query{Into: &s.selectByID, SQL: selectTicket},
 		host.Query{Into: &s.lockByID, SQL: selectTicket, Lock: true})
 }
@@ -48,12 +51,38 @@ func (s *store) add(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket, at 
 // move changes a ticket's state from one to another; it is an error when the ticket is not
 // in the first.
 func (s *store) move(ctx context.Context, tx *sql.Tx, id string, from, to State, at int64) error {
-	result, err := host.Exec(ctx, tx, s.updateState, string(to), at, id, string(from))
+	return change(ctx, tx, s.updateState, id, from, string(to), at)
+}
+
+// hold puts a ticket into a pending state, which remembers the state that it had and the items
+// of a revision; nil for a cancel.
+func (s *store) hold(ctx context.Context, tx *sql.Tx, t ticket, to State, items []byte, at int64) error {
+	var revised any
+	if items != nil {
+		revised = string(items)
+	}
+	return change(ctx, tx, s.holdTicket, t.id, t.state, string(to), revised, at)
+}
+
+// release puts a ticket from a pending state back into the state that it had.
+func (s *store) release(ctx context.Context, tx *sql.Tx, id string, from State, at int64) error {
+	return change(ctx, tx, s.releaseTicket, id, from, at)
+}
+
+// revise gives a ticket in REVISION_PENDING its new items and the state that it had.
+func (s *store) revise(ctx context.Context, tx *sql.Tx, id string, at int64) error {
+	return change(ctx, tx, s.reviseTicket, id, RevisionPending, at)
+}
+
+// change executes a statement whose last arguments are the ticket's id and the state that it has
+// to be in.
+func change(ctx context.Context, tx *sql.Tx, s host.Statement, id string, from State, args ...any) error {
+	result, err := host.Exec(ctx, tx, s, append(args, id, string(from))...)
 	if err != nil {
-		return fmt.Errorf("set ticket %s to %s: %w", id, to, err)
+		return fmt.Errorf("change ticket %s: %w", id, err)
 	}
 	if changed, err := result.RowsAffected(); err != nil || changed != 1 {
-		return errors.Join(fmt.Errorf("set ticket %s to %s: it is not in %s", id, to, from), err)
+		return errors.Join(fmt.Errorf("change ticket %s: it is not in %s", id, from), err)
 	}
 	return nil
 }

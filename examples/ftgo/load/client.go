@@ -61,6 +61,8 @@ type refusedError struct {
 	method, path string
 	status       int
 	problem      problem
+	// repeated says that an earlier attempt was not answered, and may have been done.
+	repeated bool
 }
 
 func (e *refusedError) Error() string {
@@ -77,10 +79,14 @@ func (e *refusedError) Error() string {
 // post repeats the request until it is answered with other than a 5xx or 429, or ctx ends.
 func (c *Client) post(ctx context.Context, path string, header http.Header, body []byte, answer any) error {
 	var pause pause
-	for {
+	for attempt := 1; ; attempt++ {
 		err := c.once(ctx, http.MethodPost, path, header, body, answer)
 		var refused *refusedError
-		if err == nil || errors.As(err, &refused) && !refused.passing() {
+		if err == nil {
+			return nil
+		}
+		if errors.As(err, &refused) && !refused.passing() {
+			refused.repeated = attempt > 1
 			return err
 		}
 		c.tally.retried()

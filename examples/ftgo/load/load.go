@@ -39,6 +39,10 @@ type Plan struct {
 	Concurrency int
 	// Decline is the share of orders whose card is declined, from 0 to 1, met exactly.
 	Decline float64
+	// Revise and Cancel are the shares of the approved orders that are then revised and cancelled,
+	// from 0 to 1; an order may be revised first and then cancelled. A third of them are
+	// prepared before that, so that they have to be refused.
+	Revise, Cancel float64
 	// Coordination asked for; empty leaves it to the server.
 	Coordination string
 }
@@ -52,8 +56,13 @@ func (p Plan) Validate() error {
 	if p.Rate < 0 || math.IsNaN(p.Rate) || math.IsInf(p.Rate, 0) {
 		faults = append(faults, fmt.Errorf("load: rate %v: orders per second, 0 for as fast as they end", p.Rate))
 	}
-	if p.Decline < 0 || p.Decline > 1 || math.IsNaN(p.Decline) {
-		faults = append(faults, fmt.Errorf("load: decline share %v: from 0 to 1", p.Decline))
+	for _, share := range []struct {
+		name string
+		of   float64
+	}{{"decline", p.Decline}, {"revise", p.Revise}, {"cancel", p.Cancel}} {
+		if share.of < 0 || share.of > 1 || math.IsNaN(share.of) {
+			faults = append(faults, fmt.Errorf("load: %s share %v: from 0 to 1", share.name, share.of))
+		}
 	}
 	if p.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("load: concurrency %d: at least 1", p.Concurrency))
@@ -61,11 +70,21 @@ func (p Plan) Validate() error {
 	return errors.Join(faults...)
 }
 
-// declined is how many of the first n orders are to be declined: spread evenly, and exact
-// over the whole.
-func (p Plan) declined(n int) int { return int(math.Floor(float64(n)*p.Decline + 0.5)) }
+// Two small shares of the same orders do not meet when they begin at different places.
+const (
+	evenly  = 0.5
+	between = 0.25
+)
 
-func (p Plan) declines(i int) bool { return p.declined(i+1) > p.declined(i) }
+// spread is how many of the first n are in a share, spread over all of them.
+func spread(share float64, n int, phase float64) int {
+	return int(math.Floor(float64(n)*share + phase))
+}
+
+// among says whether the one numbered i, from 0, is in the share.
+func among(share float64, i int, phase float64) bool {
+	return spread(share, i+1, phase) > spread(share, i, phase)
+}
 
 // Client places orders. Its methods are not safe for concurrent use.
 type Client struct {

@@ -21,6 +21,10 @@ type shop struct {
 	poor     map[string]bool   // consumers who cannot pay
 	keys     map[string]string // orders by idempotency key
 	rejected map[string]bool   // orders
+
+	prepared, cancelled, refused map[string]bool // orders
+	stubborn                     bool            // refuses no cancel or revision
+
 	consumed int
 	requests int
 
@@ -29,7 +33,10 @@ type shop struct {
 }
 
 func newShop() *shop {
-	return &shop{poor: map[string]bool{}, keys: map[string]string{}, rejected: map[string]bool{}, state: truth}
+	return &shop{
+		poor: map[string]bool{}, keys: map[string]string{}, rejected: map[string]bool{}, state: truth,
+		prepared: map[string]bool{}, cancelled: map[string]bool{}, refused: map[string]bool{},
+	}
 }
 
 func truth(_ string, rejected bool) string {
@@ -47,6 +54,10 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := r.URL.Path
+	if r.Method == http.MethodPost && strings.Count(path, "/") == 4 {
+		s.change(w, path)
+		return
+	}
 	id, stream := strings.CutSuffix(strings.TrimPrefix(path, "/v1/orders/"), "/events")
 	switch {
 	case path == "/v1/restaurants":
@@ -58,10 +69,40 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.addOrder(w, r)
 	case stream:
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprintf(w, "event: state\ndata: {\"state\":\"APPROVAL_PENDING\"}\n\nevent: state\ndata: {\"state\":%q}\n\n", s.state(id, s.rejected[id]))
+		fmt.Fprintf(w, "event: state\ndata: {\"state\":\"APPROVAL_PENDING\",\"lastRefusal\":\"of long ago\"}\n\nevent: state\ndata: %s\n\n", s.order(id))
 	default:
-		fmt.Fprintf(w, `{"id":%q,"state":%q}`, id, s.state(id, s.rejected[id]))
+		fmt.Fprint(w, s.order(id))
 	}
+}
+
+func (s *shop) order(id string) string {
+	state, refusal := s.state(id, s.rejected[id]), ""
+	if s.cancelled[id] {
+		state = "CANCELLED"
+	}
+	if s.refused[id] {
+		refusal = `,"lastRefusal":"too late"`
+	}
+	return fmt.Sprintf(`{"id":%q,"state":%q%s}`, id, state, refusal)
+}
+
+// change answers POST /v1/orders/{id}/… and /v1/tickets/{id}/….
+func (s *shop) change(w http.ResponseWriter, path string) {
+	parts := strings.Split(path, "/")
+	id, what := parts[3], parts[4]
+	switch {
+	case what == "accept", what == "preparing" && !s.prepared[id]:
+		s.prepared[id] = what == "preparing"
+	case what == "preparing", s.cancelled[id]:
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"status":409,"detail":"too late"}`)
+		return
+	default:
+		s.refused[id] = s.prepared[id] && !s.stubborn
+		s.cancelled[id] = what == "cancel" && !s.refused[id]
+		w.WriteHeader(http.StatusAccepted)
+	}
+	fmt.Fprint(w, `{}`)
 }
 
 func (s *shop) addConsumer(w http.ResponseWriter, r *http.Request) {
@@ -126,6 +167,53 @@ func TestTheShareOfDeclinesIsExact(t *testing.T) {
 	}
 }
 
+func TestTheSharesOfCancelsAndRevisionsAreExact(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		revise, cancel float64
+		want           load.Changes
+	}{
+		{0, 0, load.Changes{}},
+		{1, 0, load.Changes{Revised: 67, ReviseRefused: 33}},
+		{0, 0.3, load.Changes{Cancelled: 20, CancelRefused: 10}},
+		{1, 1, load.Changes{Revised: 67, ReviseRefused: 33, Cancelled: 67, CancelRefused: 33}},
+	} {
+		report := place(t, newShop(), time.Minute, load.Plan{Orders: 200, Decline: 0.5, Revise: c.revise, Cancel: c.cancel})
+		if !report.OK() || report.Changes != c.want {
+			t.Errorf("%+v: %+v", c, report)
+		}
+	}
+	both := place(t, newShop(), time.Minute, load.Plan{Orders: 200, Revise: 0.25, Cancel: 0.25}).Changes
+	// A third of 100 orders is refused; of the same 50 orders it would be two times 16.
+	if both.Cancelled+both.CancelRefused != 50 || both.Revised+both.ReviseRefused != 50 || both.CancelRefused+both.ReviseRefused != 33 {
+		t.Errorf("%+v", both)
+	}
+}
+
+// A cancel or a revision that the kitchen's work had to prevent, or did not, is named.
+func TestWrongCancelsAndRevisionsAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, plan := range []load.Plan{{Orders: 6, Cancel: 1}, {Orders: 6, Revise: 1}} {
+		s := newShop()
+		s.stubborn = true
+		if report := place(t, s, time.Minute, plan); report.OK() || len(report.Wrong) != 2 {
+			t.Errorf("not refused: %+v", report)
+		}
+		s = newShop()
+		s.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			locked := strings.HasSuffix(r.URL.Path, "/cancel") || strings.HasSuffix(r.URL.Path, "/revise")
+			if locked {
+				w.WriteHeader(http.StatusConflict)
+				fmt.Fprint(w, `{"status":409,"detail":"a saga holds it"}`)
+			}
+			return locked
+		}
+		if report := place(t, s, time.Minute, plan); report.OK() || len(report.Wrong) != 6 || !strings.Contains(fmt.Sprint(report.Failures), "a saga holds it") {
+			t.Errorf("a lock that nobody may hold: %+v", report)
+		}
+	}
+}
+
 // Whatever fails in between, an order is placed once and its end is seen.
 func TestFaultsAreSurvived(t *testing.T) {
 	t.Parallel()
@@ -172,8 +260,9 @@ func TestFaultsAreSurvived(t *testing.T) {
 			t.Parallel()
 			s := newShop()
 			s.fault = fault
-			report := place(t, s, time.Minute, load.Plan{Orders: 40, Decline: 0.25, Concurrency: 8})
-			if !report.OK() || len(s.keys) != 40 || report.Rejected != 10 {
+			report := place(t, s, time.Minute, load.Plan{Orders: 40, Decline: 0.25, Revise: 0.5, Cancel: 0.5, Concurrency: 8})
+			changed := report.Cancelled + report.CancelRefused + report.Revised + report.ReviseRefused
+			if !report.OK() || len(s.keys) != 40 || report.Rejected != 10 || changed != 30 {
 				t.Errorf("%d orders at the server, %+v", len(s.keys), report)
 			}
 		})
@@ -223,7 +312,7 @@ func TestOrdersThatAreRefusedAreToldOnce(t *testing.T) {
 
 func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, plan := range []load.Plan{{}, {Orders: 1, Rate: -1}, {Orders: 1, Decline: 1.1}, {Orders: 1, Concurrency: -1}} {
+	for _, plan := range []load.Plan{{}, {Orders: 1, Rate: -1}, {Orders: 1, Decline: 1.1}, {Orders: 1, Concurrency: -1}, {Orders: 1, Cancel: -0.1}, {Orders: 1, Revise: 2}} {
 		if plan.Validate() == nil {
 			t.Errorf("%+v", plan)
 		}

@@ -38,28 +38,40 @@ type lineItem struct {
 
 // orderState is what an order, and an event of its stream, says.
 type orderState struct {
-	ID    string `json:"id"`
-	State string `json:"state"`
+	ID          string `json:"id"`
+	State       string `json:"state"`
+	LastRefusal string `json:"lastRefusal"`
 }
+
+// The states in which an order can end.
+const (
+	stateApproved  = "APPROVED"
+	stateRejected  = "REJECTED"
+	stateCancelled = "CANCELLED"
+)
 
 // ended says that no saga moves an order of this state any more.
 func (s orderState) ended() bool {
-	return s.State == "APPROVED" || s.State == "REJECTED" || s.State == "CANCELLED"
+	return s.State == stateApproved || s.State == stateRejected || s.State == stateCancelled
 }
 
 func (c *Client) content(plan Plan, i int) []byte {
 	consumers := c.shop.payers
-	if plan.declines(i) {
+	if among(plan.Decline, i, evenly) {
 		consumers = c.shop.decliners
 	}
-	first, second := menu[i%len(menu)], menu[(i+1)%len(menu)]
 	return mustJSON(newOrder{
 		ConsumerID:      consumers[i%len(consumers)],
 		RestaurantID:    c.shop.restaurants[i%len(c.shop.restaurants)],
 		DeliveryAddress: address{Zone: zone, Street: "Harbour Road 7"},
-		LineItems:       []lineItem{{first.ID, 1 + i%3}, {second.ID, 1}},
+		LineItems:       lineItems(i),
 		Coordination:    plan.Coordination,
 	})
+}
+
+// lineItems of the order numbered i.
+func lineItems(i int) []lineItem {
+	return []lineItem{{menu[i%len(menu)].ID, 1 + i%3}, {menu[(i+1)%len(menu)].ID, 1}}
 }
 
 // order places one order and waits for its end.
@@ -76,7 +88,10 @@ func (c *Client) order(ctx context.Context, plan Plan, i int, due time.Time) {
 		c.tally.neverEnded(placed.ID, err)
 		return
 	}
-	c.tally.ended(placed.ID, state.State, plan.declines(i), time.Since(due))
+	approved := c.tally.ended(placed.ID, state.State, among(plan.Decline, i, evenly), time.Since(due))
+	if state.State == stateApproved {
+		c.change(ctx, plan, placed.ID, i, approved)
+	}
 }
 
 // await follows the order's stream and falls back to asking when the stream breaks.
@@ -88,6 +103,7 @@ func (c *Client) await(ctx context.Context, id string) (orderState, error) {
 			return state, nil
 		}
 		if ctx.Err() == nil {
+			state = orderState{}
 			err = c.once(ctx, http.MethodGet, "/v1/orders/"+id, nil, nil, &state)
 			if err == nil && state.ended() {
 				return state, nil
@@ -136,6 +152,7 @@ func readStream(reader *bufio.Reader, last *orderState) error {
 	for {
 		line, err := reader.ReadSlice('\n')
 		if data, found := bytes.CutPrefix(line, []byte("data:")); found {
+			*last = orderState{}
 			if err := json.Unmarshal(data, last); err != nil {
 				return err
 			}

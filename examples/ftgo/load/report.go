@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,15 @@ type Counts struct {
 	Rejected int
 	Failed   int // not accepted
 	Retries  int
+	Changes
+}
+
+// Changes counts what came of cancels and revisions of approved orders.
+type Changes struct {
+	Cancelled     int `json:"cancelled"`
+	CancelRefused int `json:"cancelRefused"`
+	Revised       int `json:"revised"`
+	ReviseRefused int `json:"reviseRefused"`
 }
 
 // Report is what came of a plan.
@@ -25,9 +35,12 @@ type Report struct {
 	Approved         int    `json:"approved"`
 	Rejected         int    `json:"rejected"`
 	ExpectedRejected int    `json:"expectedRejected"`
-	// NeverEnded are the orders that were accepted and not seen to end.
+	Changes
+	// NeverEnded are the orders that were accepted, or whose cancel or revision was, and not seen to
+	// end.
 	NeverEnded []string `json:"neverEnded"`
-	// Wrong are the orders that ended otherwise than their consumer's credit says.
+	// Wrong are the orders that ended otherwise than their consumer's credit says, or whose cancel
+	// or revision did otherwise than their ticket says.
 	Wrong []string `json:"wrong"`
 	// Failed counts the orders that were not accepted, Failures says why, a few of them.
 	Failed   int      `json:"failed"`
@@ -74,6 +87,7 @@ const mostFailures = 10 // that are told in words
 type tally struct {
 	mu             sync.Mutex
 	now            Counts
+	toChange       int
 	wrong, open    []string
 	failures       []string
 	accepts, sagas []time.Duration
@@ -82,7 +96,7 @@ type tally struct {
 func (t *tally) reset(orders int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.now = Counts{Orders: orders}
+	t.now, t.toChange = Counts{Orders: orders}, 0
 	t.wrong, t.open, t.failures = nil, nil, nil
 	t.accepts, t.sagas = make([]time.Duration, 0, orders), make([]time.Duration, 0, orders)
 }
@@ -127,20 +141,64 @@ func (t *tally) tell(err error) {
 	}
 }
 
-func (t *tally) ended(id, state string, declined bool, after time.Duration) {
+// ended returns how many orders were approved before.
+func (t *tally) ended(id, state string, declined bool, after time.Duration) (approved int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.now.Open--
 	t.sagas = append(t.sagas, after)
+	approved = t.now.Approved
 	switch state {
-	case "APPROVED":
+	case stateApproved:
 		t.now.Approved++
-	case "REJECTED":
+	case stateRejected:
 		t.now.Rejected++
 	}
-	if declined != (state == "REJECTED") {
+	if declined != (state == stateRejected) {
 		t.wrong = append(t.wrong, id)
 	}
+	return approved
+}
+
+// changing returns how many orders are changed, with this one.
+func (t *tally) changing() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.toChange++
+	return t.toChange
+}
+
+// changed counts what came of a cancel or a revision of an order. It is refused if the kitchen
+// had prepared the order.
+func (t *tally) changed(order orderState, s step, prepared bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	done, refused := s.counted(&t.now.Changes)
+	end := s.end
+	if order.LastRefusal != "" {
+		done, end = refused, stateApproved
+	}
+	*done++
+	if prepared != (order.LastRefusal != "") || order.State != end {
+		t.wrong = append(t.wrong, order.ID)
+	}
+}
+
+// notChanged tells of an order whose cancel or revision was not accepted, though it had to be, or
+// did not end.
+func (t *tally) notChanged(id string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var refused *refusedError
+	switch {
+	case err == nil:
+		return
+	case errors.As(err, &refused):
+		t.wrong = append(t.wrong, id)
+	default:
+		t.open = append(t.open, id)
+	}
+	t.tell(err)
 }
 
 func (t *tally) report(plan Plan, took time.Duration) Report {
@@ -150,7 +208,8 @@ func (t *tally) report(plan Plan, took time.Duration) Report {
 	failed := plan.Orders - t.now.Accepted
 	return Report{
 		Orders: plan.Orders, Coordination: plan.Coordination, Accepted: t.now.Accepted,
-		Approved: t.now.Approved, Rejected: t.now.Rejected, ExpectedRejected: plan.declined(plan.Orders),
+		Approved: t.now.Approved, Rejected: t.now.Rejected, ExpectedRejected: spread(plan.Decline, plan.Orders, evenly),
+		Changes:    t.now.Changes,
 		NeverEnded: append([]string{}, t.open...), Wrong: append([]string{}, t.wrong...),
 		Failed: failed, Failures: t.failures, Retries: t.now.Retries,
 		Seconds: took.Seconds(), PerSecond: float64(len(t.sagas)) / took.Seconds(),

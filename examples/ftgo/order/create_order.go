@@ -25,8 +25,9 @@ const (
 	stepApprove       = "approve order"
 )
 
-// authorizeBar is how long the card's authorization may stay without an answer.
-const authorizeBar = 30 * time.Second
+// pivotBar is how long what accounting is asked for, which decides a saga, may stay without an
+// answer.
+const pivotBar = 30 * time.Second
 
 // createOrderSaga is the creation of an order: until the card is authorized everything can be
 // undone, and then the order is prepared.
@@ -43,7 +44,7 @@ func (o *orders) createOrderSaga() saga.Definition[creation] {
 			},
 		},
 		Pivot: saga.Step[creation]{
-			Name: stepAuthorize, Bar: authorizeBar,
+			Name: stepAuthorize, Bar: pivotBar,
 			Do: saga.Call(accountingapi.AuthorizeCard, creation.charge).Refused((*creation).because),
 		},
 		Retriable: []saga.Step[creation]{
@@ -56,8 +57,7 @@ func (o *orders) createOrderSaga() saga.Definition[creation] {
 // creation is the saga's state.
 type creation struct {
 	Order Order `json:"order"`
-	// Refusal says which participant said no, and why.
-	Refusal string `json:"refusal,omitempty"`
+	refused
 }
 
 func (c creation) verification() consumerapi.Verification {
@@ -65,14 +65,19 @@ func (c creation) verification() consumerapi.Verification {
 }
 
 func (c creation) newTicket() kitchenapi.NewTicket {
-	items := make([]kitchenapi.LineItem, len(c.Order.LineItems))
-	for i, item := range c.Order.LineItems {
-		items[i] = kitchenapi.LineItem{MenuItemID: item.MenuItemID, Name: item.Name, Quantity: item.Quantity}
-	}
 	return kitchenapi.NewTicket{
 		TicketID: c.Order.ID, RestaurantID: c.Order.RestaurantID,
-		RestaurantVersion: c.Order.RestaurantVersion, LineItems: items,
+		RestaurantVersion: c.Order.RestaurantVersion, LineItems: toPrepare(c.Order.LineItems),
 	}
+}
+
+// toPrepare is what the kitchen is told of line items.
+func toPrepare(priced []orderapi.LineItem) []kitchenapi.LineItem {
+	items := make([]kitchenapi.LineItem, len(priced))
+	for i, item := range priced {
+		items[i] = kitchenapi.LineItem{MenuItemID: item.MenuItemID, Name: item.Name, Quantity: item.Quantity}
+	}
+	return items
 }
 
 func (c creation) ticket() kitchenapi.Ticket { return kitchenapi.Ticket{TicketID: c.Order.ID} }
@@ -86,15 +91,21 @@ func (c creation) charge() accountingapi.Charge {
 
 func (c creation) approval() orderapi.Order { return orderapi.Order{OrderID: c.Order.ID} }
 
-func (c *creation) because(refusal skald.Refusal) { c.Refusal = refusal.Code + ": " + refusal.Message }
+// refused is the part of a saga's state that remembers why it is undone.
+type refused struct {
+	// Refusal says which participant said no, and why.
+	Refusal string `json:"refusal,omitempty"`
+}
 
-// rejectionReason is what the order shows. A saga may end without a refusal: by its pivot's bar,
-// or by an operator's cancel.
-func (c *creation) rejectionReason() string {
-	if c.Refusal == "" {
+func (r *refused) because(refusal skald.Refusal) { r.Refusal = refusal.Code + ": " + refusal.Message }
+
+// reason is what the order shows. A saga may end without a refusal: by its pivot's bar, or by an
+// operator's cancel.
+func (r *refused) reason() string {
+	if r.Refusal == "" {
 		return "not confirmed in time, or cancelled by an operator"
 	}
-	return c.Refusal
+	return r.Refusal
 }
 
 func (o *orders) create(ctx context.Context, tx *sql.Tx, c *creation) error {
@@ -108,20 +119,20 @@ func (o *orders) reject(ctx context.Context, tx *sql.Tx, c *creation) error {
 	if err := o.audit.Effect(ctx, tx, c.Order.ID, stepCreate, audit.Undo); err != nil {
 		return err
 	}
-	return o.end(ctx, tx, change{ID: c.Order.ID, State: orderapi.StateRejected, RejectionReason: c.rejectionReason()})
+	return o.leave(ctx, tx, orderapi.ApprovalPending, change{ID: c.Order.ID, State: orderapi.StateRejected, RejectionReason: c.reason()})
 }
 
 func (o *orders) approve(ctx context.Context, tx *sql.Tx, order orderapi.Order) (orderapi.Approved, error) {
 	if err := o.audit.Effect(ctx, tx, order.OrderID, stepApprove, audit.Do); err != nil {
 		return orderapi.Approved{}, err
 	}
-	return orderapi.Approved{}, o.end(ctx, tx, change{ID: order.OrderID, State: orderapi.StateApproved})
+	return orderapi.Approved{}, o.leave(ctx, tx, orderapi.ApprovalPending, change{ID: order.OrderID, State: orderapi.StateApproved})
 }
 
-// end leaves APPROVAL_PENDING and tells the order's streams once that is committed.
-func (o *orders) end(ctx context.Context, tx *sql.Tx, c change) error {
+// leave leaves a pending state and tells the order's streams once that is committed.
+func (o *orders) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c change) error {
 	c.at = time.Now().UnixMicro()
-	if err := o.store.leave(ctx, tx, orderapi.ApprovalPending, c); err != nil {
+	if err := o.store.leave(ctx, tx, from, c); err != nil {
 		return err
 	}
 	service.OnCommit(ctx, func() { o.changes.Tell(c.ID, c) })

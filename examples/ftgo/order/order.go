@@ -1,5 +1,6 @@
 // Package order is the order service: it takes orders, checks them against its replicas of
-// restaurants and consumers, and runs the saga that creates them.
+// restaurants and consumers, and runs the
+// sagas that create, cancel and revise them.
 package order
 
 import (
@@ -26,26 +27,18 @@ const Orchestration = "orchestration"
 // Order is an order as it was placed: priced, and checked against the replicas at the versions
 // that it names.
 type Order struct {
-	ID                string       `json:"id"`
-	ConsumerID        string       `json:"consumerId"`
-	ConsumerVersion   int          `json:"consumerVersion"`
-	RestaurantID      string       `json:"restaurantId"`
-	RestaurantVersion int          `json:"restaurantVersion"`
-	Total             money.Amount `json:"total"`
-	LineItems         []LineItem   `json:"lineItems"`
-	DeliveryAddress   Address      `json:"deliveryAddress"`
-	Coordination      string       `json:"coordination"`
+	ID                string              `json:"id"`
+	ConsumerID        string              `json:"consumerId"`
+	ConsumerVersion   int                 `json:"consumerVersion"`
+	RestaurantID      string              `json:"restaurantId"`
+	RestaurantVersion int                 `json:"restaurantVersion"`
+	Total             money.Amount        `json:"total"`
+	LineItems         []orderapi.LineItem `json:"lineItems"`
+	DeliveryAddress   Address             `json:"deliveryAddress"`
+	Coordination      string              `json:"coordination"`
 	// IdempotencyKey and RequestHash are empty when the request had no key.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 	RequestHash    []byte `json:"requestHash,omitempty"`
-}
-
-// LineItem is an item of the menu at the price of the menu's version.
-type LineItem struct {
-	MenuItemID string       `json:"menuItemId"`
-	Name       string       `json:"name"`
-	Quantity   int          `json:"quantity"`
-	Price      money.Amount `json:"price"`
 }
 
 // Address is where the order goes.
@@ -59,6 +52,9 @@ type change struct {
 	ID              string         `json:"id"`
 	State           orderapi.State `json:"state"`
 	RejectionReason string         `json:"rejectionReason,omitempty"`
+	// LastRefusal says why the last cancel or revision was undone. The next one that is accepted
+	// clears it: what it says is then no longer the last.
+	LastRefusal string `json:"lastRefusal,omitempty"`
 
 	at int64 // microseconds since 1970
 }
@@ -72,6 +68,8 @@ type orders struct {
 	consumers   watch.Hub[struct{}]
 	changes     watch.Hub[change]
 	createOrder *saga.Saga[creation]
+	cancelOrder *saga.Saga[cancellation]
+	reviseOrder *saga.Saga[revision]
 }
 
 // New makes the order service on its host and returns its HTTP interface.
@@ -83,7 +81,11 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	o.restaurants.Register(h.Service)
 	service.HandleEvent(h.Service, consumerapi.ConsumerRegistered, o.replicateConsumer)
 	service.HandleCommand(h.Service, orderapi.ApproveOrder, o.approve)
+	service.HandleCommand(h.Service, orderapi.ConfirmCancelOrder, o.confirmCancel)
+	service.HandleCommand(h.Service, orderapi.ConfirmReviseOrder, o.confirmRevise)
 	o.createOrder = saga.Register(h.Service, o.createOrderSaga())
+	o.cancelOrder = saga.Register(h.Service, o.cancelOrderSaga())
+	o.reviseOrder = saga.Register(h.Service, o.reviseOrderSaga())
 	return o.routes(), nil
 }
 
@@ -107,6 +109,8 @@ func (o *orders) routes() http.Handler {
 	mux.Handle(http.MethodPost, "/v1/orders", o.place)
 	mux.Handle(http.MethodGet, "/v1/orders/{id}", o.get)
 	mux.Handle(http.MethodGet, "/v1/orders/{id}/events", o.stream)
+	mux.Handle(http.MethodPost, "/v1/orders/{id}/cancel", o.cancel)
+	mux.Handle(http.MethodPost, "/v1/orders/{id}/revise", o.revise)
 	return mux
 }
 

@@ -64,7 +64,15 @@ type world struct {
 	others *others
 }
 
+// dear is the greatest total that a revision is authorized for.
+const dear = 10_000
+
 func newWorld(t *testing.T, on hosttest.Store, decline func(accountingapi.Charge) error) *world {
+	t.Helper()
+	return newWorldWith(t, on, decline, nil)
+}
+
+func newWorldWith(t *testing.T, on hosttest.Store, decline func(accountingapi.Charge) error, reverse func(accountingapi.Reversal) error) *world {
 	t.Helper()
 	broker := skaldtest.NewBroker(skaldtest.BrokerConfig{})
 	h := hosttest.New(t, on, "order", broker)
@@ -82,6 +90,19 @@ func newWorld(t *testing.T, on hosttest.Store, decline func(accountingapi.Charge
 	answer(o, kitchenapi.ConfirmTicket, nil)
 	answer(o, kitchenapi.RejectTicket, nil)
 	answer(o, accountingapi.AuthorizeCard, decline)
+	answer(o, kitchenapi.BeginCancelTicket, nil)
+	answer(o, kitchenapi.UndoCancelTicket, nil)
+	answer(o, kitchenapi.ConfirmCancelTicket, nil)
+	answer(o, kitchenapi.BeginReviseTicket, nil)
+	answer(o, kitchenapi.UndoReviseTicket, nil)
+	answer(o, kitchenapi.ConfirmReviseTicket, nil)
+	answer(o, accountingapi.ReverseAuthorization, reverse)
+	answer(o, accountingapi.ReviseAuthorization, func(r accountingapi.Revision) error {
+		if r.Amount > dear {
+			return skald.Refuse(accountingapi.RefusedDeclined, "no credit").Keep()
+		}
+		return nil
+	})
 	hosttest.Run(t, h.Service, s)
 	return &world{Handler: handler, host: h, others: o}
 }
@@ -182,7 +203,7 @@ func anOrderIsApprovedStepByStep(t *testing.T, on hosttest.Store) {
 		t.Errorf("got  %s\nwant %s", encoded, wantJSON)
 	}
 	for effect, n := range map[string]int{stepCreate: 1, stepApprove: 1} {
-		if got := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE order_id = ? AND step = ? AND action = 'do'`, id, effect); got != n {
+		if got := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE operation = ? AND step = ? AND action = 'do'`, id, effect); got != n {
 			t.Errorf("%d effects of %q", got, effect)
 		}
 	}
@@ -209,7 +230,7 @@ func aDeclinedCardRejectsTheOrderAfterItsTicket(t *testing.T, on hosttest.Store)
 	if got := w.others.String(); got != want {
 		t.Errorf("calls %s, want %s", got, want)
 	}
-	if n := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE order_id = ? AND step = ? AND action = 'undo'`, id, stepCreate); n != 1 {
+	if n := hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE operation = ? AND step = ? AND action = 'undo'`, id, stepCreate); n != 1 {
 		t.Errorf("%d undo effects", n)
 	}
 }

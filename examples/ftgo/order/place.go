@@ -11,6 +11,7 @@ import (
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
+	"github.com/skald-go/skald/examples/ftgo/money"
 	"github.com/skald-go/skald/examples/ftgo/replica"
 	"github.com/skald-go/skald/examples/ftgo/watch"
 	"github.com/skald-go/skald/service"
@@ -76,43 +77,55 @@ func (o *orders) repeated(ctx context.Context, tx *sql.Tx, consumer, key string,
 
 // draft checks a request against the replicas and prices it.
 func (o *orders) draft(ctx context.Context, asked request) (Order, error) {
-	began := time.Now()
-	ordering, known, err := watch.Await(ctx, &o.consumers, asked.ConsumerID, patience,
-		func(ctx context.Context) (consumer, bool, error) { return o.store.consumer(ctx, asked.ConsumerID) })
+	ordering, restaurant, err := o.parties(ctx, asked.ConsumerID, asked.RestaurantID)
 	if err != nil {
 		return Order{}, err
+	}
+	return draft(asked, ordering, restaurant)
+}
+
+// parties finds consumer and restaurant in the replicas, and waits for them.
+func (o *orders) parties(ctx context.Context, consumerID, restaurantID string) (consumer, *replica.Restaurant, error) {
+	began := time.Now()
+	ordering, known, err := watch.Await(ctx, &o.consumers, consumerID, patience,
+		func(ctx context.Context) (consumer, bool, error) { return o.store.consumer(ctx, consumerID) })
+	if err != nil {
+		return consumer{}, nil, err
 	}
 	var fields httpkit.Fields
 	if !known {
 		fields.Add("consumerId", "there is no such consumer")
 	}
-	restaurant, listed, err := o.restaurants.Await(ctx, asked.RestaurantID, patience-time.Since(began))
+	restaurant, listed, err := o.restaurants.Await(ctx, restaurantID, patience-time.Since(began))
 	if err != nil {
-		return Order{}, err
+		return consumer{}, nil, err
 	}
 	if !listed {
 		fields.Add("restaurantId", "there is no such restaurant")
 	}
-	if err := fields.Err(); err != nil {
-		return Order{}, err
-	}
-	return price(asked, ordering, restaurant)
+	return ordering, restaurant, fields.Err()
 }
 
-// price looks the line items up in the menu and applies the rules that need nothing else.
-func price(asked request, ordering consumer, restaurant *replica.Restaurant) (Order, error) {
-	placed := Order{
-		ID:         skald.NewID().String(),
-		ConsumerID: asked.ConsumerID, ConsumerVersion: ordering.version,
-		RestaurantID: asked.RestaurantID, RestaurantVersion: restaurant.Version,
-		LineItems:       make([]LineItem, 0, len(asked.LineItems)),
-		DeliveryAddress: asked.DeliveryAddress, Coordination: asked.Coordination,
-	}
+func draft(asked request, ordering consumer, restaurant *replica.Restaurant) (Order, error) {
 	var fields httpkit.Fields
 	if !restaurant.DeliversTo(asked.DeliveryAddress.Zone) {
 		fields.Add("deliveryAddress.zone", "the restaurant does not deliver there")
 	}
-	for i, line := range asked.LineItems {
+	items, total := price(&fields, asked.LineItems, ordering, restaurant)
+	return Order{
+		ID:         skald.NewID().String(),
+		ConsumerID: asked.ConsumerID, ConsumerVersion: ordering.version,
+		RestaurantID: asked.RestaurantID, RestaurantVersion: restaurant.Version,
+		Total: total, LineItems: items,
+		DeliveryAddress: asked.DeliveryAddress, Coordination: asked.Coordination,
+	}, fields.Err()
+}
+
+// price looks the line items up in the menu and applies the rules that need nothing else. What
+// they cost counts only when it named no field.
+func price(fields *httpkit.Fields, lines []requestItem, ordering consumer, restaurant *replica.Restaurant) ([]orderapi.LineItem, money.Amount) {
+	items, total := make([]orderapi.LineItem, 0, len(lines)), money.Amount(0)
+	for i, line := range lines {
 		item, ok := restaurant.Item(line.MenuItemID)
 		if !ok {
 			fields.Add(fmt.Sprintf("lineItems[%d].menuItemId", i), "is not on the restaurant's menu")
@@ -120,26 +133,24 @@ func price(asked request, ordering consumer, restaurant *replica.Restaurant) (Or
 		}
 		sum, err := item.Price.Times(*line.Quantity)
 		if err == nil {
-			placed.Total, err = placed.Total.Plus(sum)
+			total, err = total.Plus(sum)
 		}
 		if err != nil {
 			fields.Add(fmt.Sprintf("lineItems[%d].quantity", i), "makes the total too large")
 			break
 		}
-		placed.LineItems = append(placed.LineItems, LineItem{
-			MenuItemID: item.ID, Name: item.Name, Quantity: *line.Quantity, Price: item.Price,
-		})
+		items = append(items, orderapi.LineItem{MenuItemID: item.ID, Name: item.Name, Quantity: *line.Quantity, Price: item.Price})
 	}
-	if err := fields.Err(); err != nil {
-		return Order{}, err
+	if fields.Err() != nil {
+		return nil, 0
 	}
-	if placed.Total < restaurant.MinimumOrder {
-		fields.Add("lineItems", "the total of %s is below the restaurant's minimum of %s", placed.Total, restaurant.MinimumOrder)
+	if total < restaurant.MinimumOrder {
+		fields.Add("lineItems", "the total of %s is below the restaurant's minimum of %s", total, restaurant.MinimumOrder)
 	}
-	if limit := ordering.orderLimit; limit != nil && placed.Total > *limit {
-		fields.Add("lineItems", "the total of %s is over the consumer's order limit of %s", placed.Total, *limit)
+	if limit := ordering.orderLimit; limit != nil && total > *limit {
+		fields.Add("lineItems", "the total of %s is over the consumer's order limit of %s", total, *limit)
 	}
-	return placed, fields.Err()
+	return items, total
 }
 
 // start stores the order and begins its saga, unless another request with the same key came

@@ -39,17 +39,7 @@ func (r *request) check() error {
 	r.RestaurantID = checkID(&fields, "restaurantId", r.RestaurantID)
 	fields.Text("deliveryAddress.zone", r.DeliveryAddress.Zone, maxText)
 	fields.Text("deliveryAddress.street", r.DeliveryAddress.Street, maxText)
-	if n := len(r.LineItems); n < 1 || n > maxLineItems {
-		fields.Add("lineItems", "must be 1 to %d, not %d", maxLineItems, n)
-	}
-	for i, item := range r.LineItems {
-		fields.Text(fmt.Sprintf("lineItems[%d].menuItemId", i), item.MenuItemID, maxText)
-		if quantity := fmt.Sprintf("lineItems[%d].quantity", i); item.Quantity == nil {
-			fields.Add(quantity, "is required")
-		} else if n := *item.Quantity; n < 1 || n > maxQuantity {
-			fields.Add(quantity, "must be 1 to %d, not %d", maxQuantity, n)
-		}
-	}
+	checkItems(&fields, r.LineItems)
 	switch r.Coordination {
 	case "":
 		r.Coordination = Orchestration
@@ -60,6 +50,31 @@ func (r *request) check() error {
 		fields.Add("coordination", "there is no %.40q; today it is %q", r.Coordination, Orchestration)
 	}
 	return fields.Err()
+}
+
+// revisionRequest is the body of POST /v1/orders/{id}/revise.
+type revisionRequest struct {
+	LineItems []requestItem `json:"lineItems"`
+}
+
+func (r *revisionRequest) check() error {
+	var fields httpkit.Fields
+	checkItems(&fields, r.LineItems)
+	return fields.Err()
+}
+
+func checkItems(fields *httpkit.Fields, items []requestItem) {
+	if n := len(items); n < 1 || n > maxLineItems {
+		fields.Add("lineItems", "must be 1 to %d, not %d", maxLineItems, n)
+	}
+	for i, item := range items {
+		fields.Text(fmt.Sprintf("lineItems[%d].menuItemId", i), item.MenuItemID, maxText)
+		if quantity := fmt.Sprintf("lineItems[%d].quantity", i); item.Quantity == nil {
+			fields.Add(quantity, "is required")
+		} else if n := *item.Quantity; n < 1 || n > maxQuantity {
+			fields.Add(quantity, "must be 1 to %d, not %d", maxQuantity, n)
+		}
+	}
 }
 
 func checkID(fields *httpkit.Fields, field, value string) string {

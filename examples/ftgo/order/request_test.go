@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/api/restaurantapi"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
 	"github.com/skald-go/skald/examples/ftgo/money"
@@ -140,14 +141,14 @@ func ajanta() restaurantapi.Restaurant {
 
 func TestAnOrderIsPricedFromTheMenu(t *testing.T) {
 	limit := money.Amount(2710)
-	placed, err := price(parse(t, goodOrder), consumer{version: 2, orderLimit: &limit}, replica.New(ajanta()))
+	placed, err := draft(parse(t, goodOrder), consumer{version: 2, orderLimit: &limit}, replica.New(ajanta()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if placed.Total != 2710 || placed.RestaurantVersion != 3 || placed.ConsumerVersion != 2 || len(placed.LineItems) != 2 {
 		t.Errorf("got %+v", placed)
 	}
-	if want := (LineItem{MenuItemID: "soup", Name: "Soup", Quantity: 2, Price: 730}); placed.LineItems[0] != want {
+	if want := (orderapi.LineItem{MenuItemID: "soup", Name: "Soup", Quantity: 2, Price: 730}); placed.LineItems[0] != want {
 		t.Errorf("got %+v", placed.LineItems[0])
 	}
 }
@@ -167,7 +168,7 @@ func TestWhatTheReplicasRefuseIsNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asked, ordering, menu := parse(t, goodOrder), consumer{version: 1}, ajanta()
 			test.change(&asked, &ordering, &menu)
-			_, err := price(asked, ordering, replica.New(menu))
+			_, err := draft(asked, ordering, replica.New(menu))
 			if got := fieldsOf(t, err); got != test.fields {
 				t.Errorf("named %q, want %q", got, test.fields)
 			}

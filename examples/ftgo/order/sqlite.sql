@@ -9,6 +9,8 @@ CREATE TABLE IF NOT EXISTS orders (
     street           TEXT    NOT NULL,
     coordination     TEXT    NOT NULL,
     rejection_reason TEXT    NOT NULL, -- empty unless REJECTED
+    last_refusal     TEXT    NOT NULL, -- why the last cancel or revision was undone; empty when it was not
+    operations       INTEGER NOT NULL, -- how many cancels and revisions were accepted: they number their sagas
     idempotency_key  TEXT,             -- of the request; NULL when it had none
     request_hash     BLOB,             -- SHA-256 of the request; NULL when it had no key
     created_at       INTEGER NOT NULL, -- microseconds since 1970

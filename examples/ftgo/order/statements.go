@@ -18,16 +18,23 @@ var (
 const (
 	insertOrder = `
 INSERT INTO orders (id, consumer_id, restaurant_id, state, total, line_items, zone, street, coordination,
-    rejection_reason, idempotency_key, request_hash, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?)`
+    rejection_reason, last_refusal, operations, idempotency_key, request_hash, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, ?, ?, ?, ?)`
 
-	updateState = `UPDATE orders SET state = ?, rejection_reason = ?, updated_at = ? WHERE id = ? AND state = ?`
+	updateState = `UPDATE orders SET state = ?, rejection_reason = ?, last_refusal = ?, updated_at = ? WHERE id = ? AND state = ?`
+
+	holdOrder = `UPDATE orders SET state = ?, last_refusal = '', operations = operations + 1, updated_at = ? WHERE id = ? AND state = ?`
+
+	updateItems = `UPDATE orders SET line_items = ?, total = ? WHERE id = ?`
+
+	selectStanding = `SELECT state, operations, consumer_id, restaurant_id FROM orders WHERE id = ?`
 
 	selectOrder = `
-SELECT consumer_id, restaurant_id, state, total, line_items, zone, street, coordination, rejection_reason, created_at, updated_at
+SELECT consumer_id, restaurant_id, state, total, line_items, zone, street, coordination, rejection_reason, last_refusal,
+    created_at, updated_at
 FROM orders WHERE id = ?`
 
-	selectChange = `SELECT state, rejection_reason, updated_at FROM orders WHERE id = ?`
+	selectChange = `SELECT state, rejection_reason, last_refusal, updated_at FROM orders WHERE id = ?`
 
 	selectByKey = `SELECT id, state, request_hash FROM orders WHERE consumer_id = ? AND idempotency_key = ?`
 

@@ -17,6 +17,7 @@ import (
 // what is committed.
 type store struct {
 	insertOrder, updateState, selectOrder, selectChange, selectByKey host.Statement
+	holdOrder, updateItems, selectStanding, lockStanding             host.Statement
 	selectConsumer, upsertConsumer                                   host.Statement
 }
 
@@ -31,6 +32,10 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 		host.Query{Into: &s.selectOrder, SQL: selectOrder},
 		host.Query{Into: &s.selectChange, SQL: selectChange},
 		host.Query{Into: &s.selectByKey, SQL: selectByKey},
+		host.Query{Into: &s.holdOrder, SQL: holdOrder},
+		host.Query{Into: &s.updateItems, SQL: updateItems},
+		host.Query{Into: &s.selectStanding, SQL: selectStanding},
+		host.Query{Into: &s.lockStanding, SQL: selectStanding, Lock: true},
 		host.Query{Into: &s.selectConsumer, SQL: selectConsumer},
 		host.Query{Into: &s.upsertConsumer, SQL: upsertConsumer})
 }
@@ -56,7 +61,17 @@ func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, at int64) error {
 // leave changes an order's state from one to another; it is an error when the order is in
 // neither, or is not there.
 func (s *store) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c change) error {
-	result, err := host.Exec(ctx, tx, s.updateState, string(c.State), c.RejectionReason, c.at, c.ID, string(from))
+	result, err := host.Exec(ctx, tx, s.updateState, string(c.State), c.RejectionReason, c.LastRefusal, c.at, c.ID, string(from))
+	return changedOne(result, err, from, c)
+}
+
+// hold changes an APPROVED order to a pending state and counts the operation that does it.
+func (s *store) hold(ctx context.Context, tx *sql.Tx, c change) error {
+	result, err := host.Exec(ctx, tx, s.holdOrder, string(c.State), c.at, c.ID, string(orderapi.StateApproved))
+	return changedOne(result, err, orderapi.StateApproved, c)
+}
+
+func changedOne(result sql.Result, err error, from orderapi.State, c change) error {
 	if err != nil {
 		return fmt.Errorf("set order %s to %s: %w", c.ID, c.State, err)
 	}
@@ -66,12 +81,44 @@ func (s *store) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c ch
 	return nil
 }
 
+// setItems replaces an order's line items and total.
+func (s *store) setItems(ctx context.Context, tx *sql.Tx, id string, items []orderapi.LineItem, total money.Amount) error {
+	encoded, err := json.Marshal(items)
+	if err == nil {
+		_, err = host.Exec(ctx, tx, s.updateItems, string(encoded), int64(total), id)
+	}
+	if err != nil {
+		return fmt.Errorf("set the line items of order %s: %w", id, err)
+	}
+	return nil
+}
+
+// standing is what decides whether an order may be changed, and by which operation.
+type standing struct {
+	state                    orderapi.State
+	operations               int
+	consumerID, restaurantID string
+}
+
+// standing reads how an order stands, and with a transaction keeps others from changing it; false
+// when there is no such order.
+func (s *store) standing(ctx context.Context, tx *sql.Tx, id string) (standing, bool, error) {
+	var now standing
+	query := s.selectStanding
+	if tx != nil {
+		query = s.lockStanding
+	}
+	err := host.QueryRow(ctx, tx, query, id).Scan(&now.state, &now.operations, &now.consumerID, &now.restaurantID)
+	return found(now, err, "order", id)
+}
+
 // find reads an order; false when there is none.
 func (s *store) find(ctx context.Context, id string) (view, bool, error) {
 	v := view{change: change{ID: id}}
 	var items []byte
 	err := host.QueryRow(ctx, nil, s.selectOrder, id).Scan(&v.ConsumerID, &v.RestaurantID, &v.State, (*int64)(&v.Total), &items,
-		&v.DeliveryAddress.Zone, &v.DeliveryAddress.Street, &v.Coordination, &v.RejectionReason, &v.createdAt, &v.at)
+		&v.DeliveryAddress.Zone, &v.DeliveryAddress.Street, &v.Coordination, &v.RejectionReason, &v.LastRefusal,
+		&v.createdAt, &v.at)
 	v.LineItems = items
 	return found(v, err, "order", id)
 }
@@ -79,7 +126,7 @@ func (s *store) find(ctx context.Context, id string) (view, bool, error) {
 // change reads an order's newest change; false when there is no such order.
 func (s *store) change(ctx context.Context, id string) (change, bool, error) {
 	c := change{ID: id}
-	err := host.QueryRow(ctx, nil, s.selectChange, id).Scan(&c.State, &c.RejectionReason, &c.at)
+	err := host.QueryRow(ctx, nil, s.selectChange, id).Scan(&c.State, &c.RejectionReason, &c.LastRefusal, &c.at)
 	return found(c, err, "order", id)
 }
 

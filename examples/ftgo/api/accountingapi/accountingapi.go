@@ -21,6 +21,23 @@ var AuthorizeCard = skald.Command[Charge, Authorized]{
 	Refusals: []string{RefusedDeclined},
 }
 
+// ReverseAuthorization gives back what an order's authorization holds: AUTHORIZED becomes REVERSED.
+// No rule refuses it.
+var ReverseAuthorization = skald.Command[Reversal, Done]{
+	Name:    "ftgo.accounting.reverse-authorization",
+	Channel: Commands,
+	Key:     func(r Reversal) string { return r.ConsumerID },
+}
+
+// ReviseAuthorization changes what an order's authorization holds to another amount. A refusal
+// leaves it as it is, and is on record.
+var ReviseAuthorization = skald.Command[Revision, Done]{
+	Name:     "ftgo.accounting.revise-authorization",
+	Channel:  Commands,
+	Key:      func(r Revision) string { return r.ConsumerID },
+	Refusals: []string{RefusedDeclined},
+}
+
 // Charge is what is to be authorized.
 type Charge struct {
 	OrderID    string `json:"orderId"`
@@ -35,3 +52,22 @@ type Charge struct {
 type Authorized struct {
 	AuthorizationID string `json:"authorizationId"`
 }
+
+// Reversal names the order whose authorization is reversed.
+type Reversal struct {
+	OrderID    string `json:"orderId"`
+	ConsumerID string `json:"consumerId"`
+	// Operation is the business key of the cancel's or revision's saga: effects are recorded under it.
+	Operation string `json:"operation"`
+}
+
+// Revision is the amount that is to be authorized instead.
+type Revision struct {
+	OrderID    string       `json:"orderId"`
+	ConsumerID string       `json:"consumerId"`
+	Operation  string       `json:"operation"` // as in Reversal
+	Amount     money.Amount `json:"amount"`
+}
+
+// Done says that an authorization changed as asked.
+type Done struct{}

@@ -11,6 +11,7 @@ const Commands = "ftgo.kitchen"
 const (
 	RefusedUnknownItem = "unknown_item"
 	RefusedQuantity    = "invalid_quantity"
+	RefusedTooLate     = "ticket_in_preparation"
 )
 
 // CreateTicket checks the line items and makes a ticket in CREATE_PENDING.
@@ -29,6 +30,42 @@ var RejectTicket = skald.Command[Ticket, Done]{
 // ConfirmTicket hands the ticket to the kitchen: CREATE_PENDING becomes AWAITING_ACCEPTANCE.
 var ConfirmTicket = skald.Command[Ticket, Done]{
 	Name: "ftgo.kitchen.confirm-ticket", Channel: Commands, Key: Ticket.key,
+}
+
+// BeginCancelTicket locks a ticket that is to be cancelled: AWAITING_ACCEPTANCE or ACCEPTED becomes
+// CANCEL_PENDING. It is refused once the ticket is being prepared.
+var BeginCancelTicket = skald.Command[Change, Done]{
+	Name: "ftgo.kitchen.begin-cancel-ticket", Channel: Commands, Key: Change.key, Refusals: []string{RefusedTooLate},
+}
+
+// UndoCancelTicket undoes BeginCancelTicket: the ticket is again in the state that it had.
+var UndoCancelTicket = skald.Command[Change, Done]{
+	Name: "ftgo.kitchen.undo-cancel-ticket", Channel: Commands, Key: Change.key,
+}
+
+// ConfirmCancelTicket takes the ticket from the kitchen: CANCEL_PENDING becomes CANCELLED.
+var ConfirmCancelTicket = skald.Command[Change, Done]{
+	Name: "ftgo.kitchen.confirm-cancel-ticket", Channel: Commands, Key: Change.key,
+}
+
+// BeginReviseTicket checks the new line items and locks the ticket: AWAITING_ACCEPTANCE or ACCEPTED
+// becomes REVISION_PENDING. It is refused once the ticket is being prepared.
+var BeginReviseTicket = skald.Command[Revision, Done]{
+	Name:     "ftgo.kitchen.begin-revise-ticket",
+	Channel:  Commands,
+	Key:      func(r Revision) string { return r.TicketID },
+	Refusals: []string{RefusedTooLate, RefusedUnknownItem, RefusedQuantity},
+}
+
+// UndoReviseTicket undoes BeginReviseTicket: the ticket is again in the state that it had, and the
+// new line items are forgotten.
+var UndoReviseTicket = skald.Command[Change, Done]{
+	Name: "ftgo.kitchen.undo-revise-ticket", Channel: Commands, Key: Change.key,
+}
+
+// ConfirmReviseTicket gives the ticket its new line items, and the state that it had.
+var ConfirmReviseTicket = skald.Command[Change, Done]{
+	Name: "ftgo.kitchen.confirm-revise-ticket", Channel: Commands, Key: Change.key,
 }
 
 // NewTicket is what the kitchen has to prepare.
@@ -61,6 +98,25 @@ type Ticket struct {
 }
 
 func (t Ticket) key() string { return t.TicketID }
+
+// Change names a ticket and the operation that changes it.
+type Change struct {
+	TicketID string `json:"ticketId"`
+	// Operation is the business key of the cancel's or revision's saga: a ticket may be revised
+	// more than once, and effects are recorded under it.
+	Operation string `json:"operation"`
+}
+
+func (c Change) key() string { return c.TicketID }
+
+// Revision is what the kitchen has to prepare instead.
+type Revision struct {
+	TicketID          string     `json:"ticketId"`
+	Operation         string     `json:"operation"` // as in Change
+	RestaurantID      string     `json:"restaurantId"`
+	RestaurantVersion int        `json:"restaurantVersion"` // as in NewTicket
+	LineItems         []LineItem `json:"lineItems"`
+}
 
 // Done says that a ticket changed as asked.
 type Done struct{}

@@ -2,7 +2,13 @@
 // order.
 package orderapi
 
-import "github.com/skald-go/skald"
+import (
+	"strconv"
+	"strings"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/money"
+)
 
 // Commands is the channel of the order service's own commands: its orchestrator treats the
 // service as a participant like the others.
@@ -15,6 +21,21 @@ var ApproveOrder = skald.Command[Order, Approved]{
 	Key:     func(o Order) string { return o.OrderID },
 }
 
+// ConfirmCancelOrder ends the cancel of an order: CANCEL_PENDING becomes CANCELLED.
+var ConfirmCancelOrder = skald.Command[Change, Done]{
+	Name:    "ftgo.order.confirm-cancel-order",
+	Channel: Commands,
+	Key:     func(c Change) string { return c.OrderID },
+}
+
+// ConfirmReviseOrder ends the revision of an order: REVISION_PENDING becomes APPROVED, with the new
+// line items.
+var ConfirmReviseOrder = skald.Command[Revision, Done]{
+	Name:    "ftgo.order.confirm-revise-order",
+	Channel: Commands,
+	Key:     func(r Revision) string { return r.OrderID },
+}
+
 // Order names an order.
 type Order struct {
 	OrderID string `json:"orderId"`
@@ -23,15 +44,56 @@ type Order struct {
 // Approved says that the order is approved.
 type Approved struct{}
 
+// Change names an order and the operation that changes it.
+type Change struct {
+	OrderID   string `json:"orderId"`
+	Operation string `json:"operation"`
+}
+
+// Revision is what an order is changed to.
+type Revision struct {
+	OrderID   string       `json:"orderId"`
+	Operation string       `json:"operation"`
+	Total     money.Amount `json:"total"`
+	LineItems []LineItem   `json:"lineItems"`
+}
+
+// LineItem is an item of the menu at the price of the menu's version.
+type LineItem struct {
+	MenuItemID string       `json:"menuItemId"`
+	Name       string       `json:"name"`
+	Quantity   int          `json:"quantity"`
+	Price      money.Amount `json:"price"`
+}
+
+// Done says that an order changed as asked.
+type Done struct{}
+
+// Operation names the nth cancel or revision of an order: the business key of its saga, and what
+// effects are recorded under. Cancels and revisions exclude each other by the order's state, not by
+// this key: an order is APPROVED again with its saga's last step, and the saga itself ends with the
+// answer to that. With the order's id alone, who cancels at once would meet a saga that is still live.
+// An operator finds all of an order's sagas by the order's id, with which every key begins.
+func Operation(order string, n int) string { return order + "/" + strconv.Itoa(n) }
+
+// OrderOf is the order that an operation, or the business key of any of an order's sagas, is about.
+func OrderOf(operation string) string {
+	order, _, _ := strings.Cut(operation, "/")
+	return order
+}
+
 // State of an order.
 type State string
 
 // The states of an order.
 const (
 	ApprovalPending State = "APPROVAL_PENDING"
+	CancelPending   State = "CANCEL_PENDING"
+	RevisionPending State = "REVISION_PENDING"
 	StateApproved   State = "APPROVED"
 	StateRejected   State = "REJECTED"
+	StateCancelled  State = "CANCELLED"
 )
 
-// Pending reports whether a saga runs on an order in this state.
-func (s State) Pending() bool { return s == ApprovalPending }
+// Pending reports whether a saga runs on an order in this state: a semantic lock.
+func (s State) Pending() bool { return strings.HasSuffix(string(s), "_PENDING") }

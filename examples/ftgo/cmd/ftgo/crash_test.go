@@ -197,7 +197,7 @@ func underLoad(t *testing.T, addr string, orders int, disturb func(load.Counts))
 	}
 	result := make(chan load.Report, 1)
 	go func() {
-		report, err := client.Place(ctx, load.Plan{Orders: orders, Decline: 0.1, Concurrency: 64})
+		report, err := client.Place(ctx, load.Plan{Orders: orders, Decline: 0.1, Revise: 0.1, Cancel: 0.1, Concurrency: 64})
 		if err != nil {
 			t.Error(err)
 		}

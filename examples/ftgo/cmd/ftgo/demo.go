@@ -104,13 +104,14 @@ func (f *demoFlags) print(out io.Writer, report demo.Report) error {
 }
 
 func printDemo(out io.Writer, report demo.Report) {
-	rows := make([][]string, 0, len(report.Styles)+2)
+	rows := make([][]string, 0, len(report.Styles)+3)
 	for _, style := range report.Styles {
 		rows = append(rows, row(style.Coordination, style))
 	}
-	rows = append(rows, row("at half load", report.HalfLoad), row("one at a time", report.Lone))
+	rows = append(rows, row("at half load", report.HalfLoad), row("some changed", report.Changed), row("one at a time", report.Lone))
 	printTable(out, []string{"", "orders", "approved", "rejected", "never ended", "sagas/s", "p50", "p99"}, rows)
-	for _, placed := range append(slices.Clone(report.Styles), report.HalfLoad, report.Lone) {
+	fmt.Fprintln(out, changes(report.Changed.Changes))
+	for _, placed := range append(slices.Clone(report.Styles), report.HalfLoad, report.Changed, report.Lone) {
 		if !placed.OK() {
 			printFaults(out, placed)
 		}

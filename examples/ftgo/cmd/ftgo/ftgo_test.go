@@ -47,6 +47,8 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		{"load --coordination choreography", []string{"--coordination choreography", "orchestration"}},
 		{"load --orders 0", []string{"orders"}},
 		{"load --decline 2", []string{"decline"}},
+		{"load --cancel 2", []string{"cancel"}},
+		{"load --revise -1", []string{"revise"}},
 		{"load --addr ftp://x", []string{"ftp://x"}},
 		{"demo --coordination parallel", []string{"--coordination parallel", "orchestration"}},
 		{"demo --orders -1", []string{"orders"}},
@@ -134,7 +136,8 @@ func TestDemo(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v\n%s\n%s", code, err, out, errOut)
 	}
-	if !report.OK || report.Styles[0].Approved != 30 || report.Styles[0].Rejected != 10 || report.Lone.Approved == 0 || report.HalfLoad.Rejected == 0 {
+	if !report.OK || report.Styles[0].Approved != 30 || report.Styles[0].Rejected != 10 || report.Lone.Approved == 0 || report.HalfLoad.Rejected == 0 ||
+		report.Changed.Cancelled == 0 || report.Changed.CancelRefused == 0 || report.Changed.Revised == 0 || report.Changed.ReviseRefused == 0 {
 		t.Errorf("%s", out)
 	}
 	if left, err := os.ReadDir(folders); err != nil || len(left) > 0 {

@@ -37,6 +37,8 @@ func newLoad() *cobra.Command {
 	flags.Float64Var(&f.plan.Rate, "rate", 0, "orders per second; 0: the next is placed when one has ended")
 	flags.IntVar(&f.plan.Concurrency, "concurrency", 64, "orders that are open at one time when there is no rate")
 	flags.Float64Var(&f.plan.Decline, "decline", 0, "share of orders whose card is declined")
+	flags.Float64Var(&f.plan.Revise, "revise", 0, "share of the approved orders that are then revised")
+	flags.Float64Var(&f.plan.Cancel, "cancel", 0, "share of the approved orders that are then cancelled")
 	flags.StringVar(&f.plan.Coordination, "coordination", "orchestration", "how the services are coordinated: orchestration, choreography, parallel")
 	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "when what has not ended is given up")
 	f.outputFlag.register(flags)
@@ -90,11 +92,16 @@ func printCounts(out io.Writer, c load.Counts) {
 
 func printLoad(out io.Writer, r load.Report) {
 	fmt.Fprintf(out, "orders    %d placed, %d accepted, %d approved, %d rejected (%d expected)\n", r.Orders, r.Accepted, r.Approved, r.Rejected, r.ExpectedRejected)
+	fmt.Fprintf(out, "changed   %s\n", changes(r.Changes))
 	fmt.Fprintf(out, "took      %.2f s, %.0f orders/s\n", r.Seconds, r.PerSecond)
 	fmt.Fprintf(out, "ended     p50 %s, p90 %s, p99 %s, slowest %s after being placed\n", ms(r.Latency.P50), ms(r.Latency.P90), ms(r.Latency.P99), ms(r.Latency.Max))
 	fmt.Fprintf(out, "accepted  p50 %s, p99 %s\n", ms(r.AcceptLatency.P50), ms(r.AcceptLatency.P99))
 	fmt.Fprintf(out, "requests  %d repeated\n", r.Retries)
 	printFaults(out, r)
+}
+
+func changes(c load.Changes) string {
+	return fmt.Sprintf("%d cancelled, %d cancels refused, %d revised, %d revisions refused", c.Cancelled, c.CancelRefused, c.Revised, c.ReviseRefused)
 }
 
 // printFaults names the orders that did not end as they had to.
@@ -104,7 +111,7 @@ func printFaults(out io.Writer, r load.Report) {
 		fmt.Fprintln(out, "never ended:", id)
 	}
 	for _, id := range r.Wrong {
-		fmt.Fprintln(out, "ended otherwise than its consumer's credit says:", id)
+		fmt.Fprintln(out, "ended otherwise than its consumer's credit and its ticket say:", id)
 	}
 	if r.Failed > 0 {
 		fmt.Fprintf(out, "not accepted: %d\n", r.Failed)
