@@ -75,6 +75,7 @@ check-build:
 
 check-race:
 	go test $$(scripts/race) ./...
+	go test -run 'InEveryCourse$$' ./skaldtest
 
 # Built once, at the versions that tools/go.mod pins.
 $(LINT): tools/go.mod tools/go.sum

@@ -277,8 +277,19 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 		}
 		return a.request(state)
 	}
-	e.signal = func(encoded, content []byte) ([]byte, error) {
-		return changed(encoded, func(state *S) error { return a.signal(state, content) })
+	e.signal = func(encoded, content []byte) (next []byte, err error) {
+		var refusal *skald.Refusal
+		next, err = changed(encoded, func(state *S) error {
+			err := a.signal(state, content)
+			if said, refused := skald.AsRefusal(err); refused { // what was recorded stays
+				refusal, err = said, nil
+			}
+			return err
+		})
+		if err == nil && refusal != nil {
+			err = refusal
+		}
+		return next, err
 	}
 	e.begin = func(encoded []byte) (string, []byte, error) {
 		state, err := decode[S](encoded)

@@ -34,9 +34,25 @@ func local(context.Context, skald.Tx, *state) error { return nil }
 // byOrder builds the undo from what was known before Do.
 func byOrder(s state) ticket { return ticket{Order: s.Order} }
 
-func definition() Definition[state] {
+func decided(*state, bool) error { return nil }
+
+func child(d Definition[state]) ChildAction[state, state] {
+	return Child(d, func(s state) (string, state) { return s.Order, s })
+}
+
+// grouped adds a group of the branches to the definition.
+func grouped(branches ...[]Compensatable[state]) func(d *Definition[state]) {
+	return func(d *Definition[state]) {
+		if branches == nil {
+			branches = [][]Compensatable[state]{}
+		}
+		d.Compensatable = append(d.Compensatable, Compensatable[state]{Name: "beside", Parallel: branches})
+	}
+}
+
+func definition(name string) Definition[state] {
 	return Definition[state]{
-		Name: "order.create",
+		Name: name,
 		Compensatable: []Compensatable[state]{
 			{Name: "create order", Do: Local(local), Undo: Local(local)},
 			{Name: "create ticket", Do: Call(create, state.ticket).Then((*state).created), Undo: Call(reject, byOrder)},
@@ -47,7 +63,7 @@ func definition() Definition[state] {
 }
 
 func TestASoundDefinitionCompiles(t *testing.T) {
-	d := definition()
+	d := definition("order.create")
 	if _, err := compile(&d); err != nil {
 		t.Fatal(err)
 	}
@@ -90,11 +106,50 @@ func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
 		"an empty action": {func(d *Definition[state]) {
 			d.Retriable[0].Do = CallAction[state, ticket]{}
 		}, "make it with Local, Call, Wait or Child"},
+		"a negative deadline of all":   {func(d *Definition[state]) { d.Deadline = -1 }, "deadline -1ns: not negative"},
+		"a deadline that nothing ends": {func(d *Definition[state]) { d.Deadline, d.Pivot.Bar = time.Hour, 0 }, "give the pivot a Bar"},
+		"a group of nothing":           {grouped(), "give at least two"},
+		"a group of one":               {grouped([]Compensatable[state]{{Name: "one", Do: Local(local)}}), "put the steps into the sequence"},
+		"an empty branch":              {grouped([]Compensatable[state]{{Name: "one", Do: Local(local)}}, nil), "branch 2 has no steps"},
+		"a group in a group": {grouped(
+			[]Compensatable[state]{{Name: "one", Do: Local(local)}}, []Compensatable[state]{{Name: "two", Parallel: [][]Compensatable[state]{}}},
+		), "make it a Child"},
+		"a group that does something": {func(d *Definition[state]) {
+			d.Compensatable[0].Parallel = [][]Compensatable[state]{{{Name: "one", Do: Local(local)}}, {{Name: "two", Do: Local(local)}}}
+		}, "a name and branches only"},
+		"two groups of a name": {func(d *Definition[state]) {
+			one := Compensatable[state]{Name: "both", Parallel: [][]Compensatable[state]{{{Name: "one", Do: Local(local)}}, {{Name: "two", Do: Local(local)}}}}
+			two := Compensatable[state]{Name: "both", Parallel: [][]Compensatable[state]{{{Name: "three", Do: Local(local)}}, {{Name: "four", Do: Local(local)}}}}
+			d.Compensatable = append(d.Compensatable, one, two)
+		}, "two groups have this name"},
+		"a wait without a deadline":   {func(d *Definition[state]) { d.Compensatable[0] = Compensatable[state]{Name: "boss", Do: Wait(decided)} }, "waits without a Deadline"},
+		"a pivot that waits for ever": {func(d *Definition[state]) { d.Pivot = Step[state]{Name: "boss", Do: Wait(decided)} }, "waits without a Bar"},
+		"a wait that is undone": {func(d *Definition[state]) {
+			d.Compensatable[0].Do, d.Compensatable[0].Deadline = Wait(decided), time.Hour
+		}, "leaves nothing to undo"},
+		"an undo that waits": {func(d *Definition[state]) { d.Compensatable[0].Undo = Wait(decided) }, "waits for nobody"},
+		"a wait that records nothing": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Wait[state, bool](nil)
+		}, "records what was decided"},
+		"a child undoes": {func(d *Definition[state]) { d.Compensatable[0].Undo = child(definition("order.undo")) }, "only a child is undone by a child"},
+		"a child without a start": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Child[state](definition("order.child"), nil)
+		}, "makes its key and state"},
+		"a faulty child":         {func(d *Definition[state]) { d.Retriable[0].Do = child(Definition[state]{Name: "empty"}) }, "no steps"},
+		"a child that is itself": {func(d *Definition[state]) { d.Retriable[0].Do = child(definition("order.create")) }, `saga "order.create" would start itself`},
+		"a cycle of children": {func(d *Definition[state]) {
+			middle := definition("order.middle")
+			middle.Retriable[0].Do = child(definition("order.create"))
+			d.Retriable[0].Do = child(middle)
+		}, `saga "order.create" would start itself, as a child of "order.middle"`},
+		"nothing to record of a child": {func(d *Definition[state]) {
+			d.Retriable[0].Do = child(definition("order.child")).Then(nil)
+		}, "given to Then is nil"},
 		"a faulty contract": {func(d *Definition[state]) {
 			d.Retriable[0].Do = Call(skald.Command[ticket, ticket]{Name: "X"}, state.ticket)
 		}, "channel"},
 	} {
-		d := definition()
+		d := definition("order.create")
 		c.change(&d)
 		if _, err := compile(&d); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v; want it to say %q", name, err, c.say)
@@ -104,7 +159,7 @@ func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
 
 func TestTheFingerprintChangesWithWhatARunningInstanceWouldNotice(t *testing.T) {
 	print := func(change func(d *Definition[state])) string {
-		d := definition()
+		d := definition("order.create")
 		change(&d)
 		s, err := compile(&d)
 		if err != nil {
@@ -120,6 +175,13 @@ func TestTheFingerprintChangesWithWhatARunningInstanceWouldNotice(t *testing.T) 
 		"command":        func(d *Definition[state]) { d.Pivot.Do = Call(create, state.ticket) },
 		"bar":            func(d *Definition[state]) { d.Pivot.Bar = time.Hour },
 		"local to call":  func(d *Definition[state]) { d.Retriable[0].Do = Call(charge, state.ticket) },
+		"deadline":       func(d *Definition[state]) { d.Deadline = time.Hour },
+		"condition":      func(d *Definition[state]) { d.Retriable[0].When = func(state) bool { return true } },
+		"local to wait":  func(d *Definition[state]) { d.Retriable[0].Do = Wait(decided) },
+		"local to child": func(d *Definition[state]) { d.Retriable[0].Do = child(definition("order.child")) },
+		"in a branch": func(d *Definition[state]) {
+			d.Compensatable[1] = Compensatable[state]{Name: "beside", Parallel: [][]Compensatable[state]{{d.Compensatable[1]}, {{Name: "other", Do: Local(local)}}}}
+		},
 		"pivot moved up": func(d *Definition[state]) { d.Compensatable = d.Compensatable[:1] },
 	} {
 		if print(change) == original {

@@ -15,8 +15,8 @@ type WaitAction[S, E any] struct{ a action[S] }
 func (w WaitAction[S, E]) action() *action[S] { return &w.a }
 
 // Wait is a step that somebody outside ends with [Saga.Signal]: a person's decision, or an event.
-// Record takes what was decided into the state; a *[skald.Refusal] that it returns refuses the step, and
-// any other error the signal. It must depend on nothing but its arguments. What comes before the
+// Record takes what was decided into the state; a *[skald.Refusal] that it returns refuses the step, and keeps
+// what it recorded; any other error refuses the signal alone. It must depend on nothing but its arguments. What comes before the
 // step's turn counts when its turn comes.
 func Wait[S, E any](record func(state *S, content E) error) WaitAction[S, E] {
 	w := WaitAction[S, E]{action[S]{kind: machine.Wait, content: reflect.TypeFor[E]()}}

