@@ -38,6 +38,7 @@ type pass struct {
 	handled   []Handled
 	changed   []Barrier
 	hold      []Held
+	postponed map[skald.ID]bool // which of those wait for another process
 	unhold    []skald.ID
 	positions map[*owned]Position
 	results   map[*item]error
@@ -49,7 +50,7 @@ func newPass(l *lane, b Batch, items []*item, careful bool) *pass {
 		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, careful: careful, savepoints: b.CheapSavepoints(),
 		work: unit.New(b.Tx(), l.now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
 		blocked: map[ChannelKey]bool{}, failed: maps.Clone(l.failed), barriers: map[BarrierKey]Barrier{},
-		positions: map[*owned]Position{}, results: map[*item]error{},
+		positions: map[*owned]Position{}, results: map[*item]error{}, postponed: map[skald.ID]bool{},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/saga"
 )
 
 // action is something that can happen at a moment: one batch of one service.
@@ -150,14 +151,14 @@ func (w *world) deadline(m *moment) action {
 		now = m.saga.DueAt
 	}
 	run := func(ctx context.Context) error {
-		due, err := w.home.store.DueSagas(ctx, now, 1)
+		due, err := w.home.store.DueSagas(ctx, w.engine.Versions(), now, saga.Due{}, 1)
 		if err != nil {
 			return err
 		}
 		if len(due) == 0 {
 			return errors.New("skaldtest: no saga is due at its deadline")
 		}
-		return w.home.stepper.Transact(ctx, now, func(ctx context.Context, tx skald.Tx) error { return w.engine.Timeout(ctx, tx, due[0]) })
+		return w.home.stepper.Transact(ctx, now, func(ctx context.Context, tx skald.Tx) error { return w.engine.Timeout(ctx, tx, due[0].ID) })
 	}
 	return action{label: "the deadline of " + strconv.Quote(m.saga.Step) + " passes", node: w.home, now: now, fails: true, run: run}
 }
