@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skald-go/skald"
 )
@@ -105,4 +106,17 @@ func (r *routes) find(m *skald.Message) *Registration {
 		return g
 	}
 	return r.channels[m.Channel]
+}
+
+// otherVersions are the versions of a message's type that there are handlers for, when there is none for its
+// own.
+func (r *routes) otherVersions(m *skald.Message) []int {
+	var versions []int
+	for known := range r.exact {
+		if known.channel == m.Channel && known.kind == m.Type {
+			versions = append(versions, known.version)
+		}
+	}
+	slices.Sort(versions)
+	return versions
 }

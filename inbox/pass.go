@@ -227,11 +227,8 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 	m := it.message
 	g := p.consumer.routes.find(m)
 	switch {
-	case g == nil && m.Kind == skald.KindEvent:
-		return p.done(it, nil)
 	case g == nil:
-		p.park(it, fmt.Sprintf("no handler for %s %q version %d", m.Kind, m.Type, m.Version))
-		return nil
+		return p.unknown(it)
 	case it.failed != nil:
 		p.fail(it, it.failed)
 		return nil //nolint:nilerr // held, with its error as the reason
@@ -252,6 +249,22 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		return nil
 	}
 	return p.execute(ctx, handlers, g, it)
+}
+
+// unknown ends a message that has no handler. An event that nobody here has subscribed to is none of ours;
+// anything else waits for an operator, and for a release that knows it.
+func (p *pass) unknown(it *item) error {
+	m := it.message
+	versions := p.consumer.routes.otherVersions(m)
+	switch {
+	case len(versions) > 0:
+		p.park(it, fmt.Sprintf("no handler for %s %q version %d, only for %d", m.Kind, m.Type, m.Version, versions))
+	case m.Kind == skald.KindEvent:
+		return p.done(it, nil)
+	default:
+		p.park(it, fmt.Sprintf("no handler for %s %q version %d", m.Kind, m.Type, m.Version))
+	}
+	return nil
 }
 
 // write puts down what came of the batch, each kind in one statement.
