@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
@@ -17,17 +18,26 @@ import (
 type script struct {
 	name    string
 	version int
+	implied bool // it was registered as another's child
 	machine machine.Definition
-	// actions by step name.
+	// groups has the names of the parallel groups, by number from 1.
+	groups []string
+	// actions and conditions by step name.
 	do, undo map[string]*erased
+	when     map[string]func(state []byte) (bool, error)
 }
 
 // erased is an action on a state whose type only its closures know.
 type erased struct {
+	kind             machine.Kind
 	channel, command string
 	version          int
 	txType           reflect.Type
 	run              func(env environment) ([]byte, error)
+	content          reflect.Type
+	signal           func(state, content []byte) ([]byte, error)
+	child            *script
+	begin            func(state []byte) (key string, child []byte, err error)
 	request          func(state []byte) (skald.Message, error)
 	reply            func(state []byte, m *skald.Message) ([]byte, error)
 	refused          func(state []byte, refusal skald.Refusal) ([]byte, error)
@@ -40,6 +50,7 @@ type erased struct {
 func compile[S any](d *Definition[S]) (*script, error) {
 	c := compiler[S]{script: &script{
 		name: d.Name, version: max(d.Version, 1), do: map[string]*erased{}, undo: map[string]*erased{},
+		when: map[string]func([]byte) (bool, error){},
 	}}
 	if err := skald.CheckName(d.Name); err != nil {
 		c.fault("name %w", err)
@@ -48,7 +59,11 @@ func compile[S any](d *Definition[S]) (*script, error) {
 		c.fault("version %d: at least 1", d.Version)
 	}
 	for i := range d.Compensatable {
-		c.compensatable(&d.Compensatable[i])
+		if s := &d.Compensatable[i]; s.Parallel == nil {
+			c.compensatable(s, machine.Step{})
+		} else {
+			c.group(s)
+		}
 	}
 	if d.Pivot.Name != "" || d.Pivot.Do != nil {
 		c.step(&d.Pivot, machine.Pivot)
@@ -56,6 +71,7 @@ func compile[S any](d *Definition[S]) (*script, error) {
 	for i := range d.Retriable {
 		c.step(&d.Retriable[i], machine.Retriable)
 	}
+	c.deadline(d.Deadline)
 	if len(c.script.machine.Steps) == 0 {
 		c.fault("no steps: give at least one")
 	}
@@ -74,20 +90,64 @@ func (c *compiler[S]) fault(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Errorf(format, args...))
 }
 
-func (c *compiler[S]) compensatable(s *Compensatable[S]) {
+// deadline checks the saga's own deadline.
+func (c *compiler[S]) deadline(deadline time.Duration) {
+	if deadline < 0 {
+		c.fault("deadline %s: not negative", deadline)
+	}
+	c.script.machine.Deadline = deadline
+	for i := range c.script.machine.Steps {
+		if s := &c.script.machine.Steps[i]; deadline > 0 && s.Class == machine.Pivot && s.Kind == machine.Call && s.Deadline == 0 {
+			c.fault("deadline %s: it may pass while the pivot %q has no answer, which nothing ends: give the pivot a Bar", deadline, s.Name)
+		}
+	}
+}
+
+// group compiles the branches of a parallel group.
+func (c *compiler[S]) group(g *Compensatable[S]) {
+	c.checkName(g.Name)
+	if slices.Contains(c.script.groups, g.Name) {
+		c.fault("group %q: two groups have this name", g.Name)
+	}
+	if g.Do != nil || g.Undo != nil || g.When != nil || g.Deadline != 0 {
+		c.fault("group %q: a group has a name and branches only: give Do, Undo, When and Deadline to its steps", g.Name)
+	}
+	if len(g.Parallel) < 2 {
+		c.fault("group %q: %d branches: give at least two, or put the steps into the sequence", g.Name, len(g.Parallel))
+	}
+	c.script.groups = append(c.script.groups, g.Name)
+	for i, branch := range g.Parallel {
+		if len(branch) == 0 {
+			c.fault("group %q: branch %d has no steps: give it one, or remove it", g.Name, i+1)
+		}
+		for j := range branch {
+			if branch[j].Parallel != nil {
+				c.fault("group %q: branch %d has a group of its own: make it a Child", g.Name, i+1)
+				continue
+			}
+			c.compensatable(&branch[j], machine.Step{Group: len(c.script.groups), Branch: i + 1})
+		}
+	}
+}
+
+func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 	if s.Deadline < 0 {
 		c.fault("step %q: deadline %s: not negative", s.Name, s.Deadline)
 	}
-	do := c.add(s.Name, s.Do, machine.Step{Name: s.Name, Class: machine.Compensatable, Deadline: s.Deadline})
+	at.Name, at.Class, at.Deadline = s.Name, machine.Compensatable, s.Deadline
+	do := c.add(at, s.Do, s.When)
+	if do != nil && do.kind == machine.Wait && s.Deadline <= 0 {
+		c.fault("step %q: it waits without a Deadline: until the signal comes, nothing is undone and everybody waits; give one", s.Name)
+	}
 	if s.Undo == nil || do == nil {
 		return
 	}
 	undo := s.Undo.action()
 	last := &c.script.machine.Steps[len(c.script.machine.Steps)-1]
-	last.Undo, last.UndoLocal = true, undo.local()
+	last.Undo, last.UndoKind = true, undo.kind
 	c.script.undo[s.Name] = c.erase(s.Name+" (undo)", undo)
 	c.checkUndo(s.Name, do, undo)
-	if s.Deadline > 0 && !do.local() && undo.local() {
+	if s.Deadline > 0 && do.kind == machine.Call && undo.kind == machine.Local {
 		c.fault("step %q: Do is a call with a deadline and Undo is local: when the deadline passes, nothing tells whether Do has landed, and a local Undo cannot keep it from landing later; make Undo a call to channel %q", s.Name, do.channel)
 	}
 }
@@ -95,11 +155,17 @@ func (c *compiler[S]) compensatable(s *Compensatable[S]) {
 // checkUndo holds an undo to what makes it safe: it goes where the barrier is, and it is
 // built from what was known before Do.
 func (c *compiler[S]) checkUndo(step string, do, undo *action[S]) {
-	if undo.local() {
-		return
-	}
 	switch {
-	case do.local():
+	case do.kind == machine.Wait:
+		c.fault("step %q: a wait has an Undo: it leaves nothing to undo; remove it", step)
+	case undo.kind == machine.Wait:
+		c.fault("step %q: Undo waits for a signal: a compensation waits for nobody", step)
+	case undo.kind == machine.Local:
+		return
+	case do.kind == machine.Child: // how it ended is always known
+	case undo.kind == machine.Child:
+		c.fault("step %q: only a child is undone by a child: make Undo what undoes this step alone", step)
+	case do.kind == machine.Local:
 		c.fault("step %q: Do is local and Undo calls channel %q: make it two steps, so that each participant undoes its own part", step, undo.channel)
 	case do.channel != undo.channel:
 		c.fault("step %q: Do goes to channel %q and Undo to %q: the barrier that keeps a late Do from landing after Undo is the participant's, so both must go to one", step, do.channel, undo.channel)
@@ -143,12 +209,15 @@ func (c *compiler[S]) step(s *Step[S], class machine.Class) {
 	if s.Bar < 0 {
 		c.fault("step %q: bar %s: not negative", s.Name, s.Bar)
 	}
-	if s.Bar > 0 && class != machine.Pivot {
+	if s.Bar != 0 && class != machine.Pivot {
 		c.fault("step %q: only a pivot has a bar: after the pivot a saga goes forward, however long it takes", s.Name)
 	}
-	do := c.add(s.Name, s.Do, machine.Step{Name: s.Name, Class: class, Deadline: s.Bar})
-	if do != nil && s.Bar > 0 && do.local() {
+	do := c.add(machine.Step{Name: s.Name, Class: class, Deadline: s.Bar}, s.Do, s.When)
+	if do != nil && s.Bar > 0 && do.kind == machine.Local {
 		c.fault("step %q: a local pivot needs no bar: its outcome is never unknown", s.Name)
+	}
+	if do != nil && s.Bar <= 0 && do.kind == machine.Wait && class == machine.Pivot {
+		c.fault("step %q: the pivot waits without a Bar: until the signal comes, nothing is undone and everybody waits; give one", s.Name)
 	}
 	if do != nil && class == machine.Retriable && do.refused != nil {
 		c.fault("step %q: Refused after the pivot: a refusal there parks the saga and changes no state", s.Name)
@@ -156,37 +225,50 @@ func (c *compiler[S]) step(s *Step[S], class machine.Class) {
 }
 
 // add checks what all steps have in common; nil when the step has no usable Do.
-func (c *compiler[S]) add(name string, do Action[S], s machine.Step) *action[S] {
-	if name == "" || len(name) > skald.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
-		c.fault("step %q: a name of 1 to %d printable ASCII characters", name, skald.MaxName)
-	}
-	if slices.ContainsFunc(c.script.machine.Steps, func(other machine.Step) bool { return other.Name == name }) {
-		c.fault("step %q: two steps have this name", name)
+func (c *compiler[S]) add(s machine.Step, do Action[S], when func(S) bool) *action[S] {
+	c.checkName(s.Name)
+	if slices.ContainsFunc(c.script.machine.Steps, func(other machine.Step) bool { return other.Name == s.Name }) {
+		c.fault("step %q: two steps have this name", s.Name)
 	}
 	if do == nil {
-		c.fault("step %q: no Do", name)
+		c.fault("step %q: no Do", s.Name)
 		return nil
 	}
 	a := do.action()
-	s.Local = a.local()
+	s.Kind, s.When = a.kind, when != nil
 	c.script.machine.Steps = append(c.script.machine.Steps, s)
-	c.script.do[name] = c.erase(name, a)
+	c.script.do[s.Name] = c.erase(s.Name, a)
+	if when != nil {
+		c.script.when[s.Name] = func(encoded []byte) (bool, error) {
+			state, err := decode[S](encoded)
+			return err == nil && when(state), err
+		}
+	}
 	return a
+}
+
+func (c *compiler[S]) checkName(name string) {
+	if name == "" || len(name) > skald.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {
+		c.fault("step %q: a name of 1 to %d printable ASCII characters", name, skald.MaxName)
+	}
 }
 
 func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 	if a.contract != nil {
 		c.fault("step %q: %w", name, a.contract)
 	}
-	if a.run == nil && a.request == nil {
-		c.fault("step %q: an action that does nothing: make it with Local or Call", name)
+	if a.run == nil && a.request == nil && a.signal == nil && a.begin == nil && a.contract == nil {
+		c.fault("step %q: an action that does nothing: make it with Local, Call, Wait or Child", name)
 	}
-	e := &erased{channel: a.channel, command: a.command, version: a.version, txType: a.txType, declared: a.declared, refusals: a.refusals, sample: a.sample}
-	if a.local() {
-		e.run = func(env environment) ([]byte, error) {
-			return changed(env.state, func(state *S) error { return a.run(env.ctx, env.tx, state) })
-		}
-		return e
+	if a.child != nil {
+		c.checkChild(name, a.child)
+	}
+	e := &erased{
+		kind: a.kind, channel: a.channel, command: a.command, version: a.version, txType: a.txType,
+		content: a.content, child: a.child, declared: a.declared, refusals: a.refusals, sample: a.sample,
+	}
+	e.run = func(env environment) ([]byte, error) {
+		return changed(env.state, func(state *S) error { return a.run(env.ctx, env.tx, state) })
 	}
 	e.request = func(encoded []byte) (skald.Message, error) {
 		state, err := decode[S](encoded)
@@ -194,6 +276,16 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 			return skald.Message{}, err
 		}
 		return a.request(state)
+	}
+	e.signal = func(encoded, content []byte) ([]byte, error) {
+		return changed(encoded, func(state *S) error { return a.signal(state, content) })
+	}
+	e.begin = func(encoded []byte) (string, []byte, error) {
+		state, err := decode[S](encoded)
+		if err != nil {
+			return "", nil, err
+		}
+		return a.begin(state)
 	}
 	if a.reply != nil {
 		e.reply = func(encoded []byte, m *skald.Message) ([]byte, error) {
@@ -208,15 +300,47 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 	return e
 }
 
+// checkChild refuses a saga among its own descendants.
+func (c *compiler[S]) checkChild(step string, child *script) {
+	for _, s := range child.family() {
+		if s.name == c.script.name {
+			c.fault("step %q: saga %q would start itself, as a child of %q, without an end: give one of them another name, or make one saga of them", step, s.name, child.name)
+			return
+		}
+	}
+}
+
+// family lists a script and those of all its children, each once.
+func (s *script) family() []*script {
+	all := []*script{s}
+	for i := range s.machine.Steps {
+		for _, actions := range []map[string]*erased{s.do, s.undo} {
+			if a := actions[s.machine.Steps[i].Name]; a != nil && a.child != nil {
+				all = append(all, a.child.family()...)
+			}
+		}
+	}
+	return all
+}
+
 // fingerprint changes whenever the definition changes in a way that a running instance
 // would notice.
 func (s *script) fingerprint() string {
 	var b strings.Builder
+	if s.machine.Deadline > 0 {
+		fmt.Fprintf(&b, "deadline %s\n", s.machine.Deadline)
+	}
 	for i := range s.machine.Steps {
 		step := &s.machine.Steps[i]
 		fmt.Fprintf(&b, "%q %d %s %s", step.Name, step.Class, step.Deadline, s.do[step.Name].identity())
 		if step.Undo {
 			fmt.Fprintf(&b, " undo %s", s.undo[step.Name].identity())
+		}
+		if step.Group > 0 {
+			fmt.Fprintf(&b, " branch %d of %d", step.Branch, step.Group)
+		}
+		if step.When {
+			b.WriteString(" when")
 		}
 		b.WriteByte('\n')
 	}
@@ -225,8 +349,14 @@ func (s *script) fingerprint() string {
 }
 
 func (e *erased) identity() string {
-	if e.run != nil {
+	switch e.kind {
+	case machine.Local:
 		return "local"
+	case machine.Wait:
+		return "wait"
+	case machine.Child:
+		return fmt.Sprintf("child %s v%d", e.child.name, e.child.version)
+	default:
+		return fmt.Sprintf("%s v%d to %s", e.command, e.version, e.channel)
 	}
-	return fmt.Sprintf("%s v%d to %s", e.command, e.version, e.channel)
 }

@@ -89,7 +89,7 @@ func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
 		}, "given to Then is nil"},
 		"an empty action": {func(d *Definition[state]) {
 			d.Retriable[0].Do = CallAction[state, ticket]{}
-		}, "make it with Local or Call"},
+		}, "make it with Local, Call, Wait or Child"},
 		"a faulty contract": {func(d *Definition[state]) {
 			d.Retriable[0].Do = Call(skald.Command[ticket, ticket]{Name: "X"}, state.ticket)
 		}, "channel"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
 )
 
 // Definition is a saga as a value. Its shape is the theory (Garcia-Molina and Salem's
@@ -28,20 +29,31 @@ type Definition[S any] struct {
 	Pivot Step[S]
 	// Retriable steps cannot be refused for good: a refusal parks the saga for an operator.
 	Retriable []Step[S]
+	// Deadline from the start until the saga is decided. When it passes, the saga compensates; a
+	// pivot without an answer is barred first. Defaults to none.
+	Deadline time.Duration
 }
 
-// Compensatable is a step before the pivot.
+// Compensatable is a step before the pivot, or a group of branches that run beside each other.
 type Compensatable[S any] struct {
 	// Name identifies the step in the store, on the wire and in the history. Required.
 	Name string
-	// Do is the step's local transaction. Required.
+	// Do is the step's local transaction. Required, except for a group.
 	Do Action[S]
 	// Undo is its compensating transaction; nil when the step leaves nothing to undo. It is
 	// built only from what was known before Do: Do may have landed although its reply never came.
 	Undo Action[S]
+	// When is the step's condition, asked when its turn comes: a step for which it returns false is
+	// skipped. It must depend on nothing but the state. Defaults to always.
+	When func(state S) bool
 	// Deadline for Do's answer. When it passes, the saga compensates, this step included.
-	// Defaults to none.
+	// Defaults to none; a step that waits needs one.
 	Deadline time.Duration
+	// Parallel makes a group of the branches: the steps of a branch run one after the other, the
+	// branches beside each other, and the saga goes on when the last one is done. When a branch is
+	// refused, the others are not waited for: each is undone, in reverse, by itself. A group has
+	// a name and no other field. Branches have no groups.
+	Parallel [][]Compensatable[S]
 }
 
 // Step is the pivot or a step after it.
@@ -50,21 +62,34 @@ type Step[S any] struct {
 	Name string
 	// Do is the step's local transaction. Required.
 	Do Action[S]
+	// When is the step's condition, as that of a [Compensatable].
+	When func(state S) bool
 	// Bar is how long a pivot may stay without an answer before it is barred: if it has not
 	// landed then, the participant refuses it for ever and the saga compensates; if it has, the
-	// recorded reply comes back. Defaults to never. Only for a pivot that calls a participant.
+	// recorded reply comes back. A pivot that is a child is cancelled, one that waits is refused.
+	// Defaults to never. Only for a pivot, and not for a local one.
 	Bar time.Duration
 }
 
-// Action is what a step does: [Local] or [Call].
+// Action is what a step does: [Local], [Call], [Wait] or [Child].
 type Action[S any] interface{ action() *action[S] }
 
 type action[S any] struct {
+	kind machine.Kind
+
 	// A local action.
 	run    func(ctx context.Context, tx skald.Tx, state *S) error
 	txType reflect.Type
 
-	// A call.
+	// A wait.
+	content reflect.Type
+	signal  func(state *S, content []byte) error
+
+	// A child.
+	child *script
+	begin func(state S) (key string, encoded []byte, err error)
+
+	// A call; of a child, how it ended.
 	command  string
 	version  int
 	channel  string
@@ -77,8 +102,6 @@ type action[S any] struct {
 	contract error
 	probe    func(state *S)
 }
-
-func (a *action[S]) local() bool { return a.run != nil }
 
 // LocalAction is the result of [Local].
 type LocalAction[S any] struct{ a action[S] }
@@ -95,7 +118,7 @@ func Local[S, T any](run func(ctx context.Context, tx T, state *S) error) LocalA
 		contract = errors.New("local: the function is nil: give the one that runs")
 	}
 	return LocalAction[S]{action[S]{
-		txType: reflect.TypeFor[T](), contract: contract,
+		kind: machine.Local, txType: reflect.TypeFor[T](), contract: contract,
 		run: func(ctx context.Context, tx skald.Tx, state *S) error {
 			return run(ctx, any(tx).(T), state)
 		},
@@ -128,7 +151,13 @@ func (c CallAction[S, R]) Then(record func(state *S, reply R)) CallAction[S, R] 
 		c.a.contract = errors.Join(c.a.contract, fmt.Errorf("call %q: the function given to Then is nil: give one, or leave Then out", c.a.command))
 		return c
 	}
-	c.a.reply = func(state *S, m *skald.Message) error {
+	c.a.reply = recording(record)
+	c.a.probe = func(state *S) { record(state, filled[R]()) }
+	return c
+}
+
+func recording[S, R any](record func(state *S, reply R)) func(state *S, m *skald.Message) error {
+	return func(state *S, m *skald.Message) error {
 		var reply R
 		if err := skald.Decode(m, &reply); err != nil {
 			return err
@@ -136,8 +165,6 @@ func (c CallAction[S, R]) Then(record func(state *S, reply R)) CallAction[S, R] 
 		record(state, reply)
 		return nil
 	}
-	c.a.probe = func(state *S) { record(state, filled[R]()) }
-	return c
 }
 
 // Refused records why the participant said no, for the compensations and the caller to see.

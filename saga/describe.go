@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -16,8 +17,12 @@ import (
 type Description struct {
 	Name    string
 	Version int
-	// Steps in the order in which they run.
+	// Steps in the order in which they run; those of a branch stand together.
 	Steps []DescribedStep
+	// Deadline of the whole saga. Zero means none.
+	Deadline time.Duration
+	// Children are the sagas that steps of this one start, and theirs, each once.
+	Children []*Description
 
 	script *script
 }
@@ -32,6 +37,12 @@ type DescribedStep struct {
 	Undo *DescribedAction
 	// Deadline for the answer of Do; a pivot's is its bar. Zero means none.
 	Deadline time.Duration
+	// Conditional says that the step has a condition.
+	Conditional bool
+	// Group is the name of the parallel group that the step belongs to, and Branch the number of its
+	// branch there, from 1. Empty and zero mean none.
+	Group  string
+	Branch int
 }
 
 // The classes of a step.
@@ -41,9 +52,14 @@ const (
 	ClassRetriable     = "retriable"
 )
 
-// DescribedAction is what a step does: something local, or a command.
+// DescribedAction is what a step does: something local, a wait, a child, or a command.
 type DescribedAction struct {
 	Local bool
+	// Wait says that the step waits for a signal, and Content is an empty one.
+	Wait    bool
+	Content any
+	// Child is the name of the saga that the step starts; empty when there is none.
+	Child string
 	// Of a command: its name, version and channel, the codes with which it may be refused, and a
 	// sample of the reply's content, with no field at its zero value.
 	Command  string
@@ -59,10 +75,20 @@ func Describe[S any](definition Definition[S]) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{Name: s.name, Version: s.version, script: s}
+	return s.describe()
+}
+
+func (s *script) describe() (*Description, error) {
+	d := &Description{Name: s.name, Version: s.version, Deadline: s.machine.Deadline, script: s}
 	for i := range s.machine.Steps {
 		step := &s.machine.Steps[i]
-		described := DescribedStep{Name: step.Name, Class: className(step.Class), Deadline: step.Deadline}
+		described := DescribedStep{
+			Name: step.Name, Class: className(step.Class), Deadline: step.Deadline, Conditional: step.When, Branch: step.Branch,
+		}
+		if step.Group > 0 {
+			described.Group = s.groups[step.Group-1]
+		}
+		var err error
 		if described.Do, err = s.do[step.Name].describe(); err != nil {
 			return nil, fmt.Errorf("saga %q: step %q: %w", s.name, step.Name, err)
 		}
@@ -75,7 +101,21 @@ func Describe[S any](definition Definition[S]) (*Description, error) {
 		}
 		d.Steps = append(d.Steps, described)
 	}
-	return d, nil
+	return d, s.describeChildren(d)
+}
+
+func (s *script) describeChildren(d *Description) error {
+	for _, child := range s.family()[1:] {
+		if slices.ContainsFunc(d.Children, func(c *Description) bool { return c.Name == child.name && c.Version == child.version }) {
+			continue
+		}
+		described, err := child.describe()
+		if err != nil {
+			return err
+		}
+		d.Children = append(d.Children, described)
+	}
+	return nil
 }
 
 func className(c machine.Class) string {
@@ -90,8 +130,14 @@ func className(c machine.Class) string {
 }
 
 func (e *erased) describe() (DescribedAction, error) {
-	if e.run != nil {
+	switch e.kind {
+	case machine.Local:
 		return DescribedAction{Local: true}, nil
+	case machine.Wait:
+		return DescribedAction{Wait: true, Content: reflect.Zero(e.content).Interface()}, nil
+	case machine.Child:
+		return DescribedAction{Child: e.child.name, Version: e.child.version}, nil
+	case machine.Call:
 	}
 	reply, err := json.Marshal(e.sample())
 	if err != nil {
@@ -121,8 +167,8 @@ func (d *Description) UndoBeside(step string, state []byte, reply *skald.Message
 
 // LocalCall is a local action that the engine is about to run.
 type LocalCall struct {
-	Step string
-	Undo bool
+	Saga, Step string
+	Undo       bool
 	// Run runs it; nil when it takes another type of transaction than the engine's store has.
 	Run func() error
 }
@@ -137,18 +183,20 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 		e.faults = append(e.faults, err)
 		return newHandle[S](e, definition.Name, nil)
 	}
-	for step, action := range s.do {
-		action.surround(e, LocalCall{Step: step}, around)
-	}
-	for step, action := range s.undo {
-		action.surround(e, LocalCall{Step: step, Undo: true}, around)
+	for _, member := range s.family() {
+		for step, action := range member.do {
+			action.surround(e, LocalCall{Saga: member.name, Step: step}, around)
+		}
+		for step, action := range member.undo {
+			action.surround(e, LocalCall{Saga: member.name, Step: step, Undo: true}, around)
+		}
 	}
 	e.register(s)
 	return newHandle[S](e, s.name, map[int]*script{s.version: s})
 }
 
 func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Context, skald.Tx, LocalCall) error) {
-	if e.run == nil {
+	if e.kind != machine.Local {
 		return
 	}
 	run, typed := e.run, engine.TxType.AssignableTo(e.txType)

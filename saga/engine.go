@@ -85,9 +85,18 @@ func Register[S any](host Host, definition Definition[S], versions ...Definition
 }
 
 func (e *Engine) register(s *script) {
+	for _, child := range s.family()[1:] {
+		child.implied = true
+		e.add(child)
+	}
+	e.add(s)
+}
+
+// add adds one script. That of a child may be there already, as another's child or by itself.
+func (e *Engine) add(s *script) {
 	for _, actions := range []map[string]*erased{s.do, s.undo} {
 		for name, a := range actions {
-			if a.run != nil && !e.TxType.AssignableTo(a.txType) {
+			if a.kind == machine.Local && !e.TxType.AssignableTo(a.txType) {
 				e.faults = append(e.faults, fmt.Errorf("saga %q: step %q takes a transaction of type %s, and the store's is %s", s.name, name, a.txType, e.TxType))
 			}
 		}
@@ -97,7 +106,7 @@ func (e *Engine) register(s *script) {
 		versions = map[int]*script{}
 		e.scripts[s.name] = versions
 	}
-	if versions[s.version] != nil {
+	if known := versions[s.version]; known != nil && (!known.implied && !s.implied || known.fingerprint() != s.fingerprint()) {
 		e.faults = append(e.faults, fmt.Errorf("saga %q version %d: registered twice", s.name, s.version))
 	}
 	versions[s.version] = s

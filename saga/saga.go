@@ -68,8 +68,8 @@ func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, o
 	if s.fault != nil {
 		return started, fmt.Errorf("saga %q: start %q: %w", s.name, key, s.fault)
 	}
-	if key == "" || len(key) > skald.MaxKey {
-		return started, fmt.Errorf("saga %q: start: business key of 1 to %d bytes", s.name, skald.MaxKey)
+	if err := checkKey(key); err != nil {
+		return started, fmt.Errorf("saga %q: start: %w", s.name, err)
 	}
 	var chosen startOptions
 	for _, option := range options {
@@ -88,9 +88,16 @@ func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, o
 		return session.start(ctx, Record{
 			ID: started, Name: s.name, Version: s.script.version, Key: key, Request: chosen.request,
 			State: encoded, Trace: skald.TraceFrom(ctx), StartedAt: session.work.Now,
-		}, s.script)
+		}, s.script, nil)
 	})
 	return started, err
+}
+
+func checkKey(key string) error {
+	if key == "" || len(key) > skald.MaxKey {
+		return fmt.Errorf("business key of 1 to %d bytes", skald.MaxKey)
+	}
+	return nil
 }
 
 // Run starts an instance in the transaction of the service's next batch, as [Saga.Start] does, and

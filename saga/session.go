@@ -33,8 +33,15 @@ type session struct {
 type instance struct {
 	record  Record
 	machine machine.Instance
+	family  family
 	script  *script
 	dirty   bool
+}
+
+// progress is what is stored of an instance beside its state.
+type progress struct {
+	machine.Instance
+	Family family `json:"family,omitzero"`
 }
 
 // before is an instance as it was before the current message.
@@ -152,9 +159,11 @@ func (s *session) open(in *instance) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(in.record.Progress, &in.machine); err != nil {
+	var stored progress
+	if err := json.Unmarshal(in.record.Progress, &stored); err != nil {
 		return fmt.Errorf("saga %s: decode its progress: %w", in.record.ID, err)
 	}
+	in.machine, in.family = stored.Instance, stored.Family
 	in.machine.Status = machine.Status(in.record.Status)
 	in.machine.Reason, in.machine.DueAt = in.record.Reason, in.record.DueAt
 	in.script = found
@@ -162,8 +171,8 @@ func (s *session) open(in *instance) error {
 }
 
 // start adds a new instance and runs it up to its first command.
-func (s *session) start(ctx context.Context, record Record, found *script) error {
-	in := &instance{script: found}
+func (s *session) start(ctx context.Context, record Record, found *script, parent *origin) error {
+	in := &instance{script: found, family: family{Parent: parent}}
 	s.mark.changed = append(s.mark.changed, before{in: in, copy: *in, new: true})
 	in.record = record
 	s.loaded[record.ID] = in
@@ -222,13 +231,14 @@ func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Re
 // apply steps the machine and carries out the effects, until nothing local is left to do.
 func (s *session) apply(ctx context.Context, in *instance, event machine.Event) error {
 	s.remember(in)
+	ended := in.machine.Status.Ended()
 	events := []machine.Event{event}
 	for len(events) > 0 {
-		next, effects, err := machine.Apply(&in.script.machine, in.machine, events[0], s.work.Now)
+		effects, err := s.step(in, events[0])
 		if err != nil {
 			return err
 		}
-		in.machine, events = next, events[1:]
+		events = events[1:]
 		for _, effect := range effects {
 			answer, err := s.carryOut(ctx, in, effect)
 			if err != nil {
@@ -239,7 +249,28 @@ func (s *session) apply(ctx context.Context, in *instance, event machine.Event) 
 			}
 		}
 	}
+	if in.machine.Status.Ended() && !ended && in.family.Parent != nil {
+		if err := s.tellParent(ctx, in); err != nil {
+			return err
+		}
+	}
 	return s.settle(in)
+}
+
+// step applies one event to the machine, which asks for the conditions that it meets.
+func (s *session) step(in *instance, event machine.Event) ([]machine.Effect, error) {
+	var failed error
+	holds := func(step string) bool {
+		ok, err := in.script.when[step](in.record.State)
+		failed = errors.Join(failed, err)
+		return ok
+	}
+	next, effects, err := machine.Apply(&in.script.machine, in.machine, event, s.work.Now, holds)
+	if err := errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	in.machine = next
+	return effects, nil
 }
 
 func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Effect) (*machine.Answer, error) {
@@ -252,10 +283,16 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 		if e.Action == machine.Undo {
 			action = in.script.undo[e.Step]
 		}
-		if e.Local {
+		switch {
+		case e.Kind == machine.Local:
 			return s.runLocal(ctx, in, e, action)
+		case e.Kind == machine.Child && e.Action == machine.Bar:
+			return nil, s.cancelChild(ctx, in, e)
+		case e.Kind == machine.Child:
+			return s.startChild(ctx, in, e, action)
+		default:
+			return nil, s.send(ctx, in, e, action)
 		}
-		return nil, s.send(ctx, in, e, action)
 	default:
 		return nil, fmt.Errorf("saga: unknown effect %T", effect)
 	}
@@ -308,15 +345,15 @@ func (s *session) remember(in *instance) {
 
 // settle writes the machine's view into the record.
 func (s *session) settle(in *instance) error {
-	progress, err := json.Marshal(in.machine)
+	encoded, err := json.Marshal(progress{in.machine, in.family})
 	if err != nil {
 		return fmt.Errorf("saga: encode progress: %w", err)
 	}
 	r := &in.record
-	r.Progress = progress
+	r.Progress = encoded
 	r.Status, r.Reason, r.DueAt = Status(in.machine.Status), in.machine.Reason, in.machine.DueAt
-	if in.machine.Wait != nil {
-		r.Step = in.machine.Wait.Step
+	if at := in.machine.At(); at != "" {
+		r.Step = at
 	}
 	r.UpdatedAt = s.work.Now
 	if !in.dirty {

@@ -119,12 +119,16 @@ type Entry struct {
 
 // What an entry of the history says.
 const (
-	HistoryStarted   = "started"   // the saga
-	HistorySent      = "sent"      // a step's command
-	HistoryDone      = "done"      // a step landed
-	HistoryRefused   = "refused"   // a step was refused
-	HistoryTimedOut  = "timed out" // a step's deadline passed without an answer
-	HistoryBarSent   = "bar sent"
+	HistoryStarted   = "started"         // the saga
+	HistorySent      = "sent"            // a step's command, or its child
+	HistoryDone      = "done"            // a step landed
+	HistoryRefused   = "refused"         // a step was refused
+	HistorySkipped   = "skipped"         // a step's condition did not hold
+	HistoryAwaited   = "awaited"         // a step waits for a signal
+	HistorySignalled = "signalled early" // before the step's turn
+	HistoryTimedOut  = "timed out"       // a step's deadline, or the saga's, passed
+	HistoryCancel    = "cancel"          // from outside, or what became of it
+	HistoryBarSent   = "bar sent"        // of a pivot, or the cancel of a child
 	HistoryUndoSent  = "undo sent"
 	HistoryUndone    = "undone"
 	HistoryUndoFail  = "undo refused"

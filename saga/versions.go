@@ -17,6 +17,8 @@ import (
 // with it.
 var ErrUnknownVersion = errors.New("saga: the version is not registered in this process")
 
+var errRefused = errors.New("its definition was refused when it was registered")
+
 // Version names one version of a definition.
 type Version struct {
 	Name   string
@@ -67,7 +69,7 @@ func (e *Engine) script(name string, version int) (*script, error) {
 // starting chooses the version of a name that a handle starts among those that it was registered with.
 func (e *Engine) starting(name string, registered map[int]*script) (*script, error) {
 	if len(registered) == 0 {
-		return nil, errors.New("its definition was refused when it was registered")
+		return nil, errRefused
 	}
 	number, configured := e.StartVersions[name]
 	if !configured {

@@ -43,6 +43,13 @@ func (s *Service) Live(ctx context.Context, version saga.Version, after string, 
 	return s.store.ListLive(ctx, version, after, limit)
 }
 
+// Cancel undoes a saga, with a reason for its history: see [saga.Saga.Cancel].
+func (s *Service) Cancel(ctx context.Context, id skald.ID, reason string) error {
+	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
+		return s.engine.Cancel(ctx, tx, id, reason)
+	})
+}
+
 // History is what happened to a saga so far, in order.
 func (s *Service) History(ctx context.Context, id skald.ID) ([]saga.Entry, error) {
 	return s.store.ReadHistory(ctx, id)

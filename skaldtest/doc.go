@@ -25,7 +25,8 @@
 // # Exploration
 //
 // [Explore] runs every course that a saga of a definition can take: every outcome of every step,
-// and of its undo; answers before and after a deadline or a bar; messages of different
+// and of its undo; answers before and after a deadline or a bar; a cancel at any moment, and
+// signals before and at their turn; parallel branches and children; messages of different
 // keys in every order, one by one and in one batch; attempts that fail and are made again; duplicates,
 // at once and so late that replies are sent again; a crash before and after each commit. It drives
 // the shipped engine and the shipped inbox; participants are made up from the commands
@@ -54,9 +55,8 @@
 //	shop.consumers gets do "verify consumer": do "verify consumer" lands
 //	explored gets the reply to do "verify consumer"
 //	shop.kitchen gets do "create ticket": do "create ticket" lands
+//	the saga is cancelled: undo "create order" lands
 //	explored gets the reply to do "create ticket"
-//	shop.accounting gets do "authorize card": do "authorize card" refuses: declined
-//	explored gets the reply to do "authorize card" (refused): undo "create order" lands
 //
 // The saga's own service is called explored, and each participant by its channel. [Replay] runs such
 // a script again: put it into a test, mend the definition, and it stays mended.

@@ -22,6 +22,7 @@ type ExploreOption func(*exploreConfig)
 type exploreConfig struct {
 	state     any
 	leaves    []string
+	signals   []signal
 	maxStates int
 
 	// Set by this package's own tests, to break what is explored.
@@ -38,6 +39,22 @@ func From(state any) ExploreOption { return func(c *exploreConfig) { c.state = s
 // ends compensated must have undone them. Steps that have an Undo are named already.
 func LeavesEffects(steps ...string) ExploreOption {
 	return func(c *exploreConfig) { c.leaves = append(c.leaves, steps...) }
+}
+
+// signal is what may be told to a step that waits.
+type signal struct {
+	step    string
+	content any
+}
+
+// Signals adds what may be told to a step that waits, beside the empty content of its type: a decision
+// that refuses, for example.
+func Signals(step string, contents ...any) ExploreOption {
+	return func(c *exploreConfig) {
+		for _, content := range contents {
+			c.signals = append(c.signals, signal{step, content})
+		}
+	}
 }
 
 // MaxStates bounds the exploration; a definition with more states fails the test. Defaults to
@@ -125,9 +142,6 @@ func newWorld[S any](ctx context.Context, definition saga.Definition[S], options
 	if err != nil {
 		return nil, err
 	}
-	if n := len(description.Steps); n > MaxExploredSteps {
-		return nil, fmt.Errorf("%d steps: at most %d can be explored", n, MaxExploredSteps)
-	}
 	var state S
 	if config.state != nil {
 		given, ok := config.state.(S)
@@ -136,16 +150,15 @@ func newWorld[S any](ctx context.Context, definition saga.Definition[S], options
 		}
 		state = given
 	}
-	for _, name := range config.leaves {
-		if !slices.ContainsFunc(description.Steps, func(s saga.DescribedStep) bool { return s.Name == name }) {
-			return nil, fmt.Errorf("step %q is said to leave effects, and there is no such step", name)
-		}
-	}
 	w := &world{ctx: ctx, config: config, description: description}
+	if err := w.name(); err != nil {
+		return nil, err
+	}
 	if err := w.build(); err != nil {
 		return nil, err
 	}
 	handle := saga.RegisterAround(w, definition, w.local)
 	w.start = func(ctx context.Context, tx skald.Tx) error { return handle.Start(ctx, tx, exploredKey, state) }
+	w.cancel = func(ctx context.Context, tx skald.Tx) error { return handle.Cancel(ctx, tx, exploredKey, "explored") }
 	return w, w.engine.Check(ctx)
 }

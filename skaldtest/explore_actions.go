@@ -2,7 +2,6 @@ package skaldtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,19 +10,19 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
-	"github.com/skald-go/skald/saga"
 )
 
 // action is something that can happen at a moment: one batch of one service.
 type action struct {
-	label string
-	node  *node
-	now   time.Time
-	run   func(ctx context.Context) error
-	take  []flying // what it takes from what is under way
-	fails bool     // a handler may fail, to be tried again
-	late  bool
-	extra bool // it repeats what was: nothing waits for it
+	label   string
+	node    *node
+	now     time.Time
+	run     func(ctx context.Context) error
+	take    []flying // what it takes from what is under way
+	fails   bool     // a handler may fail, to be tried again
+	late    bool
+	extra   bool // nothing waits for it
+	cancels bool
 }
 
 // step is an action and the moment that it leads to.
@@ -36,7 +35,7 @@ type step struct {
 
 // actions lists what can happen.
 func (w *world) actions(m *moment) []action {
-	if m.saga == nil {
+	if len(m.sagas) == 0 {
 		return []action{{label: "the saga starts", node: w.home, now: m.now, fails: true, run: func(ctx context.Context) error {
 			return w.home.stepper.Transact(ctx, m.now, w.start)
 		}}}
@@ -60,10 +59,7 @@ func (w *world) actions(m *moment) []action {
 			all = append(all, w.again(m, n)...)
 		}
 	}
-	if !m.saga.DueAt.IsZero() {
-		all = append(all, w.deadline(m))
-	}
-	return all
+	return append(all, w.outside(m)...)
 }
 
 // reader is the service that reads a channel.
@@ -143,24 +139,6 @@ func (w *world) behindAgain(m *moment, n *node, waiting []flying) action {
 		return n.stepper.Deliver(ctx, began, deliveries(slices.Concat(m.delivered[n.index], waiting))...)
 	}
 	return a
-}
-
-func (w *world) deadline(m *moment) action {
-	now := m.now
-	if m.saga.DueAt.After(now) {
-		now = m.saga.DueAt
-	}
-	run := func(ctx context.Context) error {
-		due, err := w.home.store.DueSagas(ctx, w.engine.Versions(), now, saga.Due{}, 1)
-		if err != nil {
-			return err
-		}
-		if len(due) == 0 {
-			return errors.New("skaldtest: no saga is due at its deadline")
-		}
-		return w.home.stepper.Transact(ctx, now, func(ctx context.Context, tx skald.Tx) error { return w.engine.Timeout(ctx, tx, due[0].ID) })
-	}
-	return action{label: "the deadline of " + strconv.Quote(m.saga.Step) + " passes", node: w.home, now: now, fails: true, run: run}
 }
 
 // expand runs everything that can happen at a moment: with every outcome, with a process that dies

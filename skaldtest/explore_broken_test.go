@@ -76,6 +76,10 @@ func (n noKeys) HeldAmong(ctx context.Context, tx skald.Tx, group string, keys [
 	return nil, held, err
 }
 
+var awaitedActions = map[machine.StepState]string{
+	machine.Sent: skald.ActionDo, machine.Undoing: skald.ActionUndo, machine.Barring: skald.ActionBar,
+}
+
 // acceptAnyReply makes every reply look like the one that the saga waits for.
 func acceptAnyReply(home *Store, next inbox.Handle) inbox.Handle {
 	return func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
@@ -91,9 +95,11 @@ func acceptAnyReply(home *Store, next inbox.Handle) inbox.Handle {
 		if err := json.Unmarshal(records[0].Progress, &in); err != nil {
 			return nil, err
 		}
-		if in.Wait != nil {
-			m.Headers.Set(skald.HeaderStep, in.Wait.Step)
-			m.Headers.Set(skald.HeaderAction, string(in.Wait.Action))
+		for _, p := range in.Steps {
+			if action, awaited := awaitedActions[p.State]; awaited {
+				m.Headers.Set(skald.HeaderStep, p.Step)
+				m.Headers.Set(skald.HeaderAction, action)
+			}
 		}
 		return next(ctx, tx, m)
 	}

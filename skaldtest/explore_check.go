@@ -7,17 +7,9 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/internal/machine"
 	"github.com/skald-go/skald/saga"
 )
-
-func (w *world) step(name string) *saga.DescribedStep {
-	for i := range w.description.Steps {
-		if w.description.Steps[i].Name == name {
-			return &w.description.Steps[i]
-		}
-	}
-	return &saga.DescribedStep{Name: name}
-}
 
 // check holds a moment to what is promised of every one.
 func (w *world) check(before, m *moment) error {
@@ -33,7 +25,12 @@ func (w *world) check(before, m *moment) error {
 			}
 		}
 	}
-	return checkStatus(before.saga, m.saga)
+	for i := range before.sagas {
+		if err := checkStatus(before.sagas[i], m.sagas[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkEffect holds an effect to those before it.
@@ -44,16 +41,17 @@ func (w *world) checkEffect(before []effect, e effect) error {
 	if happened(e.action, e.step) {
 		return fmt.Errorf("%s had its effect twice", e)
 	}
-	pivoted := slices.ContainsFunc(before, func(b effect) bool { return b.action == skald.ActionDo && w.step(b.step).Class == saga.ClassPivot })
+	own := slices.DeleteFunc(slices.Clone(before), func(b effect) bool { return w.step(b.step).of != w.step(e.step).of })
+	pivoted := slices.ContainsFunc(own, func(b effect) bool { return b.action == skald.ActionDo && w.step(b.step).Class == saga.ClassPivot })
 	switch undo := e.action == skald.ActionUndo; {
 	case undo && pivoted:
 		return fmt.Errorf("%s had its effect after the pivot had landed", e)
 	case undo && !happened(skald.ActionDo, e.step):
 		return fmt.Errorf("%s had an effect although %q had not landed", e, e.step)
-	case !undo && w.step(e.step).Class == saga.ClassPivot && slices.ContainsFunc(before, isUndo):
+	case !undo && w.step(e.step).Class == saga.ClassPivot && slices.ContainsFunc(own, isUndo):
 		return fmt.Errorf("the pivot %q landed after a step was undone", e.step)
 	case undo:
-		if later := w.undoneTooLate(before, e); later != "" {
+		if later := w.undoneTooLate(own, e); later != "" {
 			return fmt.Errorf("%s had its effect before %q was undone, which landed after it", e, later)
 		}
 	}
@@ -77,16 +75,22 @@ func (w *world) undoneTooLate(before []effect, e effect) string {
 		case isUndo(b):
 		case b.step == e.step:
 			after = true
-		case after && w.step(b.step).Undo != nil && !undone:
+		case after && w.step(b.step).Undo != nil && !undone && !w.beside(b.step, e.step):
 			return b.step
 		}
 	}
 	return ""
 }
 
+// beside reports whether two steps are of different branches of a group.
+func (w *world) beside(one, other string) bool {
+	a, b := w.step(one), w.step(other)
+	return a.Group != "" && a.Group == b.Group && a.Branch != b.Branch
+}
+
 // checkStatus refuses what no saga may do.
 func checkStatus(before, now *saga.Record) error {
-	if before == nil || now == nil || before.Status == now.Status {
+	if before.Status == now.Status {
 		return nil
 	}
 	legal := map[saga.Status][]saga.Status{
@@ -106,40 +110,84 @@ func (w *world) checkEnd(m *moment) error {
 			return fmt.Errorf("%s holds %s for ever: %s", w.nodes[i].name, fly(held[0].Message).name, held[0].Reason)
 		}
 	}
-	switch {
-	case m.saga == nil:
+	if len(m.sagas) == 0 {
 		return fmt.Errorf("the saga does not start")
-	case m.saga.Status == saga.Parked && m.saga.Reason == "":
-		return fmt.Errorf("the saga is parked without a reason, at %q", m.saga.Step)
-	case m.saga.Status == saga.Parked:
-		return nil
-	case !m.saga.Status.Ended():
-		return fmt.Errorf("the saga never ends: it is %s, and waits for %q", m.saga.Status, m.saga.Step)
 	}
-	for i := range w.description.Steps {
-		if err := w.checkStep(m, &w.description.Steps[i]); err != nil {
+	for _, d := range w.sagas() {
+		for _, r := range m.sagas {
+			if r.Name != d.Name {
+				continue
+			}
+			if err := w.checkSaga(m, d, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkSaga holds a saga that nothing happens to any more to what is promised of its end.
+func (w *world) checkSaga(m *moment, d *saga.Description, r *saga.Record) error {
+	switch {
+	case r.Status == saga.Parked && r.Reason == "":
+		return fmt.Errorf("%s is parked without a reason, at %q", w.nameOf(r), r.Step)
+	case r.Status == saga.Parked:
+		return nil
+	case !r.Status.Ended() && slices.ContainsFunc(m.sagas, func(child *saga.Record) bool { return child != r && child.Status == saga.Parked }):
+		return nil
+	case !r.Status.Ended():
+		return fmt.Errorf("%s never ends: it is %s, and waits for %q", w.nameOf(r), r.Status, r.Step)
+	}
+	in := decodeInstance(r)
+	for i := range d.Steps {
+		if err := w.checkStep(m, r, &in, &d.Steps[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkStep holds a step's effects to how the saga ended.
-func (w *world) checkStep(m *moment, s *saga.DescribedStep) error {
+// checkStep holds a step's effects to how its saga ended.
+func (w *world) checkStep(m *moment, r *saga.Record, in *machine.Instance, s *saga.DescribedStep) error {
 	landed := slices.ContainsFunc(m.effects, func(e effect) bool { return e.action == skald.ActionDo && e.step == s.Name })
 	undone := slices.ContainsFunc(m.effects, func(e effect) bool { return isUndo(e) && e.step == s.Name })
+	skipped := slices.ContainsFunc(in.Steps, func(p machine.Progress) bool { return p.Step == s.Name && p.State == machine.Skipped })
+	if s.Do.Child != "" {
+		landed, undone = childEnded(m, s)
+	}
 	leaves := s.Undo != nil || s.Class != saga.ClassCompensatable || slices.Contains(w.config.leaves, s.Name)
-	switch completed := m.saga.Status == saga.Completed; {
-	case completed && !landed:
-		return fmt.Errorf("the saga is completed, and %q has not landed", s.Name)
+	switch completed := r.Status == saga.Completed; {
+	case s.Do.Wait:
+		return nil
+	case skipped && landed:
+		return fmt.Errorf("%q was skipped, and has landed", s.Name)
+	case completed && !landed && !skipped:
+		return fmt.Errorf("%s is completed, and %q has not landed", w.nameOf(r), s.Name)
 	case completed && undone:
-		return fmt.Errorf("the saga is completed, and %q was undone", s.Name)
+		return fmt.Errorf("%s is completed, and %q was undone", w.nameOf(r), s.Name)
 	case !completed && leaves && landed && !undone && s.Undo == nil:
-		return fmt.Errorf("the saga is compensated, and what %q did stays: it has no undo", s.Name)
+		return fmt.Errorf("%s is compensated, and what %q did stays: it has no undo", w.nameOf(r), s.Name)
 	case !completed && leaves && landed && !undone:
-		return fmt.Errorf("the saga is compensated, and %q landed and was not undone", s.Name)
+		return fmt.Errorf("%s is compensated, and %q landed and was not undone", w.nameOf(r), s.Name)
 	}
 	return nil
+}
+
+// nameOf is what messages call a saga.
+func (w *world) nameOf(r *saga.Record) string {
+	if r.Name == w.description.Name {
+		return "the saga"
+	}
+	return fmt.Sprintf("the child %q", r.Name)
+}
+
+// childEnded tells whether the child of a step was completed, and whether that was undone.
+func childEnded(m *moment, s *saga.DescribedStep) (landed, undone bool) {
+	for _, r := range m.sagas {
+		landed = landed || r.Name == s.Do.Child && r.Status == saga.Completed
+		undone = undone || s.Undo != nil && s.Undo.Child == r.Name && r.Status == saga.Completed
+	}
+	return landed, undone || slices.ContainsFunc(m.effects, func(e effect) bool { return isUndo(e) && e.step == s.Name })
 }
 
 // checkUndos builds the undo of every step whose reply is about to be recorded with and without
@@ -153,10 +201,14 @@ func (w *world) checkUndos(m *moment, taken []flying) (err error) {
 	for _, f := range taken {
 		r := &f.message
 		s := w.step(r.Headers.Get(skald.HeaderStep))
-		if r.Kind != skald.KindReply || s.Undo == nil || s.Undo.Local || r.Headers.Get(skald.HeaderAction) != skald.ActionDo || r.Headers.Get(skald.HeaderOutcome) != skald.OutcomeSuccess {
+		if r.Kind != skald.KindReply || s.Undo == nil || s.Undo.Command == "" || s.Do.Child != "" || r.Headers.Get(skald.HeaderAction) != skald.ActionDo || r.Headers.Get(skald.HeaderOutcome) != skald.OutcomeSuccess {
 			continue
 		}
-		without, with, err := w.description.UndoBeside(s.Name, m.saga.State, r)
+		i := slices.IndexFunc(m.sagas, func(record *saga.Record) bool { return record.ID.String() == r.Headers.Get(skald.HeaderSaga) })
+		if i < 0 {
+			continue
+		}
+		without, with, err := s.of.UndoBeside(s.Name, m.sagas[i].State, r)
 		if err != nil {
 			return fmt.Errorf("undo %q cannot be built: %w", s.Name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,9 +26,10 @@ type moment struct {
 	landed    []int      // by node: how many of the effects are its own
 	held      [][]inbox.Held
 	prints    []string     // by node: of its database
-	saga      *saga.Record // nil before the start
+	sagas     []*saga.Record // in the order of their starts: the explored one first; none before it starts
 	now       time.Time
 	late      bool // a late duplicate was delivered
+	cancelled bool
 }
 
 // lineup is the messages of one channel and key that are under way, in order.
@@ -106,7 +108,7 @@ func (w *world) enter(m *moment) {
 // leave is the moment after an action.
 func (w *world) leave(m *moment, a action) (*moment, error) {
 	n, next := a.node, *m
-	next.now, next.late = a.now, m.late || a.late
+	next.now, next.late, next.cancelled = a.now, m.late || a.late, m.cancelled || a.cancels
 	next.publish(n)
 	n.at = n.store.Snapshot()
 	next.databases, next.landed = slices.Clone(m.databases), slices.Clone(m.landed)
@@ -121,12 +123,21 @@ func (w *world) leave(m *moment, a action) (*moment, error) {
 	if next.held[n.index], err = n.store.ListHeld(w.ctx, "", 0, 1000); err != nil {
 		return nil, err
 	}
+	if n == w.home {
+		next.sagas, err = w.readSagas()
+	}
 	next.prints = slices.Clone(m.prints)
 	next.prints[n.index] = w.printNode(&next, n.index)
-	if n == w.home {
-		next.saga, err = n.store.ReadSaga(w.ctx, w.description.Name, exploredKey)
-	}
 	return &next, err
+}
+
+func (w *world) readSagas() ([]*saga.Record, error) {
+	records, err := w.home.store.ListSagas(w.ctx, "", skald.ID{}, 1000)
+	sagas := make([]*saga.Record, len(records))
+	for i := range records {
+		sagas[i] = &records[i]
+	}
+	return sagas, err
 }
 
 // publish moves what the batch has put into the outbox to what is under way, as the relay does.
@@ -187,6 +198,9 @@ func (m *moment) take(n *node, messages []flying) {
 
 type print [sha256.Size]byte
 
+// varying is what differs in a saga's progress from one course to the next: times and ids.
+var varying = regexp.MustCompile(`"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[^"]*|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"`)
+
 // fingerprint is the same for two moments from which the same can follow. Ids and times are left
 // out: whatever has a deadline may reach it at any moment.
 func (w *world) fingerprint(m *moment) print {
@@ -209,13 +223,10 @@ func (w *world) fingerprint(m *moment) print {
 			line(f.name)
 		}
 	}
-	if r := m.saga; r != nil {
-		line("saga", string(r.Status), r.Step, r.Reason, strconv.FormatBool(r.DueAt.IsZero()), string(r.State), string(r.Progress))
-	}
 	for _, e := range m.effects {
 		line(e.action, e.step)
 	}
-	line("late", strconv.FormatBool(m.late))
+	line("late", strconv.FormatBool(m.late), strconv.FormatBool(m.cancelled))
 	return sha256.Sum256(b)
 }
 
@@ -241,6 +252,12 @@ func (w *world) printNode(m *moment, i int) string {
 	lines = append(lines, "handled "+strconv.Itoa(handled))
 	for _, h := range m.held[i] {
 		lines = append(lines, fmt.Sprintf("held %s %s %d", fly(h.Message).name, h.State, h.Attempts))
+	}
+	if i == w.home.index {
+		for _, r := range m.sagas {
+			progress := varying.ReplaceAllLiteral(r.Progress, nil)
+			lines = append(lines, fmt.Sprintf("saga %s %s %q %q %t %s %s", r.Name, r.Status, r.Step, r.Reason, r.DueAt.IsZero(), r.State, progress))
+		}
 	}
 	return strings.Join(lines, "\n")
 }

@@ -31,8 +31,8 @@ func (w *world) search() (Explored, error) {
 		steps, err := w.expand(m)
 		if err == nil && !slices.ContainsFunc(steps, func(s step) bool { return !s.extra }) {
 			err = w.checkEnd(m)
-			if m.saga != nil {
-				found.Endings[m.saga.Status]++
+			if len(m.sagas) > 0 {
+				found.Endings[m.sagas[0].Status]++
 			}
 		}
 		if err != nil {

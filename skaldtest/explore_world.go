@@ -1,10 +1,12 @@
 package skaldtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -21,10 +23,12 @@ type world struct {
 	ctx         context.Context
 	config      exploreConfig
 	description *saga.Description
+	steps       map[string]*exploredStep
 	home        *node
 	nodes       []*node // home first
 	engine      *saga.Engine
 	start       func(ctx context.Context, tx skald.Tx) error
+	cancel      func(ctx context.Context, tx skald.Tx) error
 
 	// What the handlers are to do, and which of them were called, in the batch under way.
 	choice choice
@@ -41,6 +45,59 @@ type node struct {
 	consumer *inbox.Consumer
 	stepper  *inbox.Stepper
 	at       *Backup // what the store holds; nil when it has changed since
+}
+
+// exploredStep is a step of the saga, or of one of its children.
+type exploredStep struct {
+	*saga.DescribedStep
+	of *saga.Description
+}
+
+// name lists the steps by name.
+func (w *world) name() error {
+	w.steps = map[string]*exploredStep{}
+	total := 0
+	for _, d := range w.sagas() {
+		total += len(d.Steps)
+		for i := range d.Steps {
+			w.steps[d.Steps[i].Name] = &exploredStep{&d.Steps[i], d}
+		}
+	}
+	if total > MaxExploredSteps {
+		return fmt.Errorf("%d steps: at most %d can be explored, those of children included", total, MaxExploredSteps)
+	}
+	if len(w.steps) < total {
+		return errors.New("a child has a step of the same name as another saga: the exploration tells steps by their names")
+	}
+	for _, name := range w.config.leaves {
+		if w.steps[name] == nil {
+			return fmt.Errorf("step %q is said to leave effects, and there is no such step", name)
+		}
+	}
+	for _, s := range w.config.signals {
+		if step := w.steps[s.step]; step == nil || !step.Do.Wait {
+			return fmt.Errorf("a signal is given for step %q, and there is no such step that waits", s.step)
+		}
+	}
+	for _, step := range w.steps {
+		if step.Do.Wait {
+			w.config.signals = append(w.config.signals, signal{step.Name, step.Do.Content})
+		}
+	}
+	slices.SortStableFunc(w.config.signals, func(a, b signal) int { return cmp.Compare(a.step, b.step) })
+	return nil
+}
+
+// sagas lists the saga and its children.
+func (w *world) sagas() []*saga.Description {
+	return append([]*saga.Description{w.description}, w.description.Children...)
+}
+
+func (w *world) step(name string) *exploredStep {
+	if s := w.steps[name]; s != nil {
+		return s
+	}
+	return &exploredStep{&saga.DescribedStep{Name: name}, w.description}
 }
 
 // The services that the exploration makes up.
@@ -113,31 +170,33 @@ func (w *world) build() error {
 // each channel.
 func (w *world) participants(logger *slog.Logger) error {
 	registered := map[string]bool{}
-	for i := range w.description.Steps {
-		step := &w.description.Steps[i]
-		for _, a := range []*saga.DescribedAction{&step.Do, step.Undo} {
-			if a == nil || a.Local || registered[a.Channel+" "+a.Command+" "+strconv.Itoa(a.Version)] {
+	for _, name := range slices.Sorted(maps.Keys(w.steps)) {
+		for _, a := range []*saga.DescribedAction{&w.steps[name].Do, w.steps[name].Undo} {
+			if a == nil || a.Command == "" || registered[a.Channel+" "+a.Command+" "+strconv.Itoa(a.Version)] {
 				continue
 			}
 			registered[a.Channel+" "+a.Command+" "+strconv.Itoa(a.Version)] = true
-			if w.node(a.Channel) == nil {
-				if err := w.addNode(a.Channel, logger); err != nil {
-					return err
-				}
-			}
-			err := w.node(a.Channel).consumer.Register(inbox.Registration{
-				Channel: a.Channel, Type: a.Command, Version: a.Version,
-				Declared: func(code string) bool { return slices.Contains(a.Refusals, code) },
-				Handle: func(_ context.Context, tx skald.Tx, m *skald.Message) (any, error) {
-					return a.Reply, w.participate(tx, m)
-				},
-			})
-			if err != nil {
+			if err := w.participant(a, logger); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (w *world) participant(a *saga.DescribedAction, logger *slog.Logger) error {
+	if w.node(a.Channel) == nil {
+		if err := w.addNode(a.Channel, logger); err != nil {
+			return err
+		}
+	}
+	return w.node(a.Channel).consumer.Register(inbox.Registration{
+		Channel: a.Channel, Type: a.Command, Version: a.Version,
+		Declared: func(code string) bool { return slices.Contains(a.Refusals, code) },
+		Handle: func(_ context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+			return a.Reply, w.participate(tx, m)
+		},
+	})
 }
 
 func (w *world) addNode(name string, logger *slog.Logger) error {

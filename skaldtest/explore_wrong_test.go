@@ -57,7 +57,7 @@ func TestAnUndoThatCannotBeBuiltYieldsACounterexample(t *testing.T) {
 		return o
 	})
 	fault := mustFind(t, d, []ExploreOption{From(exploredOrder{Order: "1"})})
-	if want := "a function of the definition panicked: no ticket"; fault.Fault != want {
+	if want := "function in a batch panicked: no ticket"; fault.Fault != want {
 		t.Errorf("the fault is %q, want %q", fault.Fault, want)
 	}
 }

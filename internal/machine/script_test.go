@@ -46,7 +46,7 @@ func play(t *testing.T, script string) string {
 	var out strings.Builder
 	var definition Definition
 	var in Instance
-	now := time.Unix(0, 0).UTC()
+	now, skipped := time.Unix(0, 0).UTC(), map[string]bool{}
 	lines := bufio.NewScanner(strings.NewReader(script))
 	for lines.Scan() {
 		line := lines.Text()
@@ -59,19 +59,30 @@ func play(t *testing.T, script string) string {
 		case "", "#":
 		case "compensatable", "pivot", "retriable":
 			definition.Steps = append(definition.Steps, readStep(t, verb, rest))
+		case "within":
+			definition.Deadline = duration(t, rest)
+		case "unless": // the condition of a step does not hold
+			skipped[rest] = true
 		case "pass":
-			d, err := time.ParseDuration(rest)
-			if err != nil {
-				t.Fatal(err)
-			}
-			now = now.Add(d)
+			now = now.Add(duration(t, rest))
 		default:
-			next, effects, err := Apply(&definition, in, readEvent(t, verb, rest), now)
+			next, effects, err := Apply(&definition, in, readEvent(t, verb, rest), now, func(step string) bool { return !skipped[step] })
 			in = next
 			printOutcome(&out, &in, effects, err)
 		}
 	}
 	return out.String()
+}
+
+var kinds = map[string]Kind{"": Call, "local": Local, "wait": Wait, "child": Child}
+
+func duration(t *testing.T, s string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func readStep(t *testing.T, class, rest string) Step {
@@ -80,16 +91,18 @@ func readStep(t *testing.T, class, rest string) Step {
 	s := Step{Name: fields[0], Class: map[string]Class{"compensatable": Compensatable, "pivot": Pivot, "retriable": Retriable}[class]}
 	for _, field := range fields[1:] {
 		switch name, value, _ := strings.Cut(field, " "); name {
-		case "local":
-			s.Local = true
+		case "local", "wait", "child":
+			s.Kind = kinds[name]
 		case "undo":
-			s.Undo, s.UndoLocal = true, value == "local"
-		case "deadline":
-			d, err := time.ParseDuration(value)
-			if err != nil {
+			s.Undo, s.UndoKind = true, kinds[value]
+		case "when":
+			s.When = true
+		case "branch": // GROUP.BRANCH
+			if _, err := fmt.Sscanf(value, "%d.%d", &s.Group, &s.Branch); err != nil {
 				t.Fatal(err)
 			}
-			s.Deadline = d
+		case "deadline":
+			s.Deadline = duration(t, value)
 		default:
 			t.Fatalf("step %q: what is %q?", s.Name, field)
 		}
@@ -97,7 +110,8 @@ func readStep(t *testing.T, class, rest string) Step {
 	return s
 }
 
-// readEvent reads "done do 1 NAME", "refused undo 2 NAME", "start", "timeout", "resume WHY".
+// readEvent reads "done do 1 NAME", "refused undo 2 NAME", "given NAME", "declined NAME", "start", "timeout",
+// "cancel WHY", "resume WHY".
 func readEvent(t *testing.T, verb, rest string) Event {
 	t.Helper()
 	switch verb {
@@ -105,8 +119,14 @@ func readEvent(t *testing.T, verb, rest string) Event {
 		return Start{}
 	case "timeout":
 		return Timeout{}
+	case "cancel":
+		return Cancel{Detail: rest}
 	case "resume":
 		return Resume{Detail: rest}
+	case "given":
+		return Signal{Step: rest}
+	case "declined":
+		return Signal{Step: rest, Refused: true, Detail: "no"}
 	case "done", "refused":
 		fields := strings.SplitN(rest, " ", 3)
 		a := Answer{Action: Action(fields[0]), Step: fields[2], Refused: verb == "refused"}
@@ -133,11 +153,8 @@ func printOutcome(out *strings.Builder, in *Instance, effects []Effect, err erro
 		case Record:
 			fmt.Fprintf(out, "\t%d. %s\n", e.Number, strings.TrimSpace(e.Step+" "+e.What+" "+e.Detail))
 		case Perform:
-			where := "send"
-			if e.Local {
-				where = "run"
-			}
-			fmt.Fprintf(out, "\t%s %s of %s, attempt %d", where, e.Action, e.Step, e.Attempt)
+			verb := map[Kind]string{Call: "send", Local: "run", Child: "child:"}[e.Kind]
+			fmt.Fprintf(out, "\t%s %s of %s, attempt %d", verb, e.Action, e.Step, e.Attempt)
 			if e.Barrier {
 				fmt.Fprintf(out, ", barrier %d", e.DoAttempt)
 			}
@@ -145,6 +162,9 @@ func printOutcome(out *strings.Builder, in *Instance, effects []Effect, err erro
 		}
 	}
 	fmt.Fprintf(out, "\t= %s", in.Status)
+	if at := in.At(); at != "" {
+		fmt.Fprintf(out, " at %s", at)
+	}
 	if !in.DueAt.IsZero() {
 		fmt.Fprintf(out, ", due at %s", in.DueAt.Sub(time.Unix(0, 0)))
 	}

@@ -1,0 +1,144 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
+)
+
+// ErrNotLive is returned for a saga that has ended, or was never started.
+var ErrNotLive = errors.New("saga: there is no live saga of this key")
+
+// ErrDecided is returned for a saga that has passed its pivot: it goes forward only.
+var ErrDecided = errors.New("saga: it has passed its pivot, and goes forward only: compensate with another saga")
+
+// ErrNotAwaited is returned for a signal that a saga has had already, or that comes too late.
+var ErrNotAwaited = errors.New("saga: it does not wait for this signal any more")
+
+// Cancel undoes the live instance of a key, with a reason for the history, in the caller's
+// transaction. After the pivot it returns [ErrDecided]; while the pivot has no answer, Cancel returns
+// nil and the pivot's bar decides, or its answer: [Saga.Await] tells. Cancelling twice is the same as
+// once. It returns [ErrNotLive] when no instance is live.
+func (s *Saga[S]) Cancel(ctx context.Context, tx skald.Tx, key, reason string) error {
+	return s.outside(ctx, tx, "cancel", key, func(session *session, in *instance) error {
+		return session.cancel(ctx, in, reason)
+	})
+}
+
+// Signal ends a [Wait] of the live instance of a key, in the caller's transaction, with the
+// content that the step waits for. It returns [ErrNotLive] when no instance is live, and
+// [ErrNotAwaited] when the step is over.
+func (s *Saga[S]) Signal(ctx context.Context, tx skald.Tx, key, step string, content any) error {
+	return s.outside(ctx, tx, "signal "+step, key, func(session *session, in *instance) error {
+		return session.signal(ctx, in, step, content)
+	})
+}
+
+func (s *Saga[S]) outside(ctx context.Context, tx skald.Tx, doing, key string, fn func(*session, *instance) error) error {
+	if errors.Is(s.fault, errRefused) {
+		return fmt.Errorf("saga %q: %s %q: %w", s.name, doing, key, s.fault)
+	}
+	err := s.engine.within(ctx, tx, func(session *session) error {
+		in, err := session.live(ctx, s.name, key)
+		switch {
+		case err != nil:
+			return err
+		case in == nil:
+			return ErrNotLive
+		}
+		return fn(session, in)
+	})
+	if err != nil {
+		return fmt.Errorf("saga %q: %s %q: %w", s.name, doing, key, err)
+	}
+	return nil
+}
+
+// Cancel lets an operator cancel a saga as [Saga.Cancel] does.
+func (e *Engine) Cancel(ctx context.Context, tx skald.Tx, id skald.ID, reason string) error {
+	return e.within(ctx, tx, func(s *session) error {
+		in, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		return s.cancel(ctx, in, reason)
+	})
+}
+
+// Signal ends a wait of a saga as [Saga.Signal] does.
+func (e *Engine) Signal(ctx context.Context, tx skald.Tx, id skald.ID, step string, content any) error {
+	return e.within(ctx, tx, func(s *session) error {
+		in, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		return s.signal(ctx, in, step, content)
+	})
+}
+
+func (s *session) cancel(ctx context.Context, in *instance, reason string) error {
+	err := s.apply(ctx, in, machine.Cancel{Detail: reason})
+	switch {
+	case errors.Is(err, machine.ErrDecided):
+		return ErrDecided
+	case errors.Is(err, machine.ErrEnded):
+		return ErrNotLive
+	default:
+		return err
+	}
+}
+
+func (s *session) signal(ctx context.Context, in *instance, step string, content any) error {
+	action := in.script.do[step]
+	if action == nil || action.signal == nil {
+		return fmt.Errorf("saga %q has no step %q that waits for a signal", in.record.Name, step)
+	}
+	if given := reflect.TypeOf(content); given != action.content {
+		return fmt.Errorf("step %q waits for content of type %s, and was given %v", step, action.content, given)
+	}
+	switch {
+	case in.machine.Status.Ended():
+		return ErrNotLive
+	case !in.machine.Takes(step):
+		return ErrNotAwaited
+	}
+	encoded, err := json.Marshal(content)
+	if err != nil {
+		return fmt.Errorf("encode the signal: %w", err)
+	}
+	s.remember(in)
+	event := machine.Signal{Step: step}
+	state, err := action.signal(in.record.State, encoded)
+	refusal, refused := skald.AsRefusal(err)
+	switch {
+	case refused:
+		event.Refused, event.Detail = true, refusal.Code+": "+refusal.Message
+	case err != nil:
+		return err
+	}
+	in.record.State = state
+	return s.apply(ctx, in, event)
+}
+
+// live finds the live instance of a definition and business key; nil when there is none.
+func (s *session) live(ctx context.Context, name, key string) (*instance, error) {
+	for _, in := range s.loaded {
+		if in.record.Name == name && in.record.Key == key && !in.record.Status.Ended() {
+			return in, s.open(in)
+		}
+	}
+	found, err := s.engine.Store.FindLive(ctx, s.work.Tx, name, key)
+	if found == nil || err != nil {
+		return nil, err
+	}
+	in, err := s.load(ctx, found.ID)
+	if err != nil || in.record.Status.Ended() { // it ends in this very batch
+		return nil, err
+	}
+	return in, nil
+}
