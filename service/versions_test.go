@@ -202,7 +202,8 @@ func TestWhenADeploymentIsTakenBackTheNewVersionsSagasWaitAndTheOthersGoOn(t *te
 
 // Faults: 75.
 func TestTimersOfAnUnknownVersionWaitAndHoldUpNobody(t *testing.T) {
-	inShop(t, func(s *shop) { s.deadline = 10 * time.Second }, func(s *shop) {
+	var log journal
+	inShop(t, func(s *shop) { s.config.Logger, s.deadline = log.logger(), 10*time.Second }, func(s *shop) {
 		const many = 600 // more than fire together
 		first, second := createOrder(s.deadline, 0), revisedOrder(s.deadline, 0)
 		s.deploy(first, second)
@@ -215,6 +216,9 @@ func TestTimersOfAnUnknownVersionWaitAndHoldUpNobody(t *testing.T) {
 		s.pass(11 * time.Second)
 		if o := s.outcome("old"); o.Status != saga.Compensating {
 			t.Errorf("version 1 is %s although its deadline has passed", o.Status)
+		}
+		if n := log.count("timers could not be fired"); n > 0 {
+			t.Errorf("timers of version 2 were tried %d times in vain", n)
 		}
 		if r := s.record("new0"); r.Status != saga.Running {
 			t.Errorf("version 2 is %s in a process that does not know it", r.Status)
