@@ -17,6 +17,7 @@ import (
 	"github.com/skald-go/skald/bench/flow"
 	"github.com/skald-go/skald/bench/process"
 	"github.com/skald-go/skald/bench/throughput"
+	"github.com/skald-go/skald/bench/timers"
 )
 
 func main() {
@@ -26,7 +27,7 @@ func main() {
 		Use: "bench", Short: "Measure Skald; one JSON line on standard output, progress on standard error",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(createOrder(), parts(), drain())
+	root.AddCommand(createOrder(), parts(), drain(), deadlines())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -233,4 +234,25 @@ func drainOnce(ctx context.Context, options throughput.Options) (throughput.Resu
 		err = errors.Join(errWrong, fmt.Errorf("%d of %d messages are in the receiver's database", r.Handled, options.Messages))
 	}
 	return r, err
+}
+
+func deadlines() *cobra.Command {
+	var options timers.Options
+	c := &cobra.Command{
+		Use: "timers", Short: "Deadlines of sagas that pass in one second, on PostgreSQL from installed programs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			process.BoundMemory()
+			p := newProgress(os.Stderr)
+			options.Report = p.report
+			result, err := timers.Run(cmd.Context(), options)
+			p.close()
+			if err == nil && !result.OK {
+				err = errWrong
+			}
+			return errors.Join(json.NewEncoder(cmd.OutOrStdout()).Encode(result), err)
+		},
+	}
+	c.Flags().IntVar(&options.Sagas, "sagas", 100_000, "sagas whose deadlines have passed")
+	c.Flags().IntVar(&options.Others, "others", 0, "sagas of a version that is not registered, whose deadlines passed a day ago")
+	return c
 }

@@ -107,21 +107,34 @@ var sagaListCases = []storeCase{
 
 func (s store) dueSagasAre(at time.Time, limit int, want ...saga.Record) {
 	s.Helper()
-	got, err := s.Store.DueSagas(s.Context(), at, limit)
+	s.dueOfAre([]saga.Version{{Name: "conform.saga", Number: 1}}, at, saga.Due{}, limit, want...)
+}
+
+func (s store) dueOfAre(versions []saga.Version, at time.Time, after saga.Due, limit int, want ...saga.Record) {
+	s.Helper()
+	got, err := s.Store.DueSagas(s.Context(), versions, at, after, limit)
 	s.must(err, "read due sagas")
-	var wanted []skald.ID
+	var wanted []saga.Due
 	for _, r := range want {
-		wanted = append(wanted, r.ID)
+		wanted = append(wanted, dueOf(r))
 	}
-	if !slices.Equal(got, wanted) {
-		s.broken("due are %v, not %v", got, wanted)
+	same := func(a, b saga.Due) bool { return a.ID == b.ID && a.At.Equal(b.At) }
+	if !slices.EqualFunc(got, wanted, same) {
+		s.broken("of %v due are %v, not %v", versions, got, wanted)
 	}
 }
+
+func dueOf(r saga.Record) saga.Due { return saga.Due{ID: r.ID, At: r.DueAt} }
 
 // nextDueIs fails unless that is the next due moment; zero means none.
 func (s store) nextDueIs(want time.Time) {
 	s.Helper()
-	at, ok, err := s.Store.NextDue(s.Context())
+	s.nextDueOfIs([]saga.Version{{Name: "conform.saga", Number: 1}}, want)
+}
+
+func (s store) nextDueOfIs(versions []saga.Version, want time.Time) {
+	s.Helper()
+	at, ok, err := s.Store.NextDue(s.Context(), versions)
 	s.must(err, "read the next due moment")
 	if ok == want.IsZero() || ok && !at.Equal(want) {
 		s.broken("the next due moment is %s (there is one: %t), not %s", at, ok, want)

@@ -28,7 +28,7 @@ func TestStore(t *testing.T, open func(t *testing.T) StoreUnderTest) {
 		{"barriers", barrierCases},
 		{"held", slices.Concat(heldCases, heldQueueCases, heldOperatorCases)},
 		{"leases", slices.Concat(leaseCases, positionCases)},
-		{"sagas", slices.Concat(sagaCases, sagaListCases)},
+		{"sagas", slices.Concat(sagaCases, sagaListCases, sagaVersionCases)},
 	} {
 		t.Run(group.name, func(t *testing.T) { runStoreCases(t, open, group.cases) })
 	}

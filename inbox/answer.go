@@ -202,6 +202,10 @@ func (p *pass) answerAgain(known Handled) error {
 
 // fail holds a message for its next attempt, or parks it.
 func (p *pass) fail(it *item, cause error) {
+	if errors.Is(cause, ErrPostponed) {
+		p.postpone(it, cause)
+		return
+	}
 	attempts := 1
 	if it.held != nil {
 		attempts += it.held.Attempts
@@ -213,6 +217,17 @@ func (p *pass) fail(it *item, cause error) {
 	p.keep(it, HeldRetrying, attempts, cause.Error())
 }
 
+// postpone holds a message for a process that can handle it: the attempt does not count.
+func (p *pass) postpone(it *item, cause error) {
+	attempts, waited := 0, time.Duration(0)
+	if it.held != nil {
+		attempts, waited = it.held.Attempts, p.work.Now.Sub(it.held.HeldAt)
+	}
+	h := p.keep(it, HeldRetrying, attempts, cause.Error())
+	h.NextAttempt = p.work.Now.Add(postponement(waited))
+	p.postponed[it.message.ID] = true
+}
+
 func (p *pass) park(it *item, reason string) {
 	attempts := 1
 	if it.held != nil {
@@ -222,7 +237,7 @@ func (p *pass) park(it *item, reason string) {
 }
 
 // keep puts a message into the held table; what follows it in its key joins it there.
-func (p *pass) keep(it *item, state HeldState, attempts int, reason string) {
+func (p *pass) keep(it *item, state HeldState, attempts int, reason string) *Held {
 	if len(reason) > maxReason {
 		reason = reason[:maxReason]
 	}
@@ -241,16 +256,22 @@ func (p *pass) keep(it *item, state HeldState, attempts int, reason string) {
 		p.failed[keyOf(it.message)] = true
 	}
 	p.hold = append(p.hold, h)
+	return &p.hold[len(p.hold)-1]
 }
 
-func (c *Consumer) logHeld(h *Held) {
+func (p *pass) logHeld(h *Held) {
+	c := p.consumer
 	attributes := []any{"group", c.group, "channel", h.Message.Channel, "type", h.Message.Type, "message_id", h.Message.ID, "attempts", h.Attempts, "reason", h.Reason}
-	switch h.State {
-	case HeldParked:
+	switch {
+	case p.postponed[h.Message.ID] && h.HeldAt.Equal(p.work.Now):
+		c.config.Logger.Warn("inbox: message held: it waits for a process that can handle it", attributes...)
+	case p.postponed[h.Message.ID]:
+		c.config.Logger.Debug("inbox: message held on: it still waits for a process that can handle it", attributes...)
+	case h.State == HeldParked:
 		c.config.Logger.Error("inbox: message parked: it waits for an operator", attributes...)
-	case HeldRetrying:
+	case h.State == HeldRetrying:
 		c.config.Logger.Warn("inbox: message held: it will be tried again", append(attributes, "next_attempt", h.NextAttempt)...)
-	case HeldFollowing:
+	case h.State == HeldFollowing:
 		c.config.Logger.Debug("inbox: message held behind another of its key", attributes...)
 	}
 }

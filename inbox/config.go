@@ -29,6 +29,8 @@ type Config struct {
 	// Retention of dedup records, barriers and recorded replies. It must be longer than what
 	// the outboxes of the senders and the broker can replay. Defaults to 15 days.
 	Retention time.Duration
+	// Now is the clock of what is stored. Defaults to time.Now.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -53,6 +55,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Backoff == nil {
 		c.Backoff = backoff
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	c.BatchSize = orDefault(c.BatchSize, 256)
 	c.HandlerTimeout = orDefault(c.HandlerTimeout, 10*time.Second)
 	c.MaxAttempts = orDefault(c.MaxAttempts, 20)
@@ -72,5 +77,18 @@ func orDefault[T comparable](value, standard T) T {
 func backoff(attempts int) time.Duration {
 	wait := 50 * time.Millisecond << min(max(attempts-1, 0), 20)
 	wait = min(wait, time.Minute)
+	return wait - wait/10 + rand.N(wait/5+1)
+}
+
+// The shortest and the longest wait of a postponed message.
+const (
+	postponedAtLeast = time.Second
+	postponedAtMost  = 10 * time.Second
+)
+
+// postponement is the wait of a message that has waited for so long already: as long again, within
+// bounds, because its attempts are not counted.
+func postponement(waited time.Duration) time.Duration {
+	wait := min(max(waited, postponedAtLeast), postponedAtMost)
 	return wait - wait/10 + rand.N(wait/5+1)
 }

@@ -143,7 +143,7 @@ func (c *Consumer) clean(ctx context.Context) {
 		}
 		for n := piece; n > 0 && ctx.Err() == nil; {
 			var err error
-			if n, err = c.store.CleanInbox(ctx, time.Now().Add(-c.config.Retention), piece); err != nil {
+			if n, err = c.store.CleanInbox(ctx, c.config.Now().Add(-c.config.Retention), piece); err != nil {
 				if ctx.Err() == nil {
 					c.config.Logger.Error("inbox: clean-up failed; trying again in a minute", "group", c.group, "error", err)
 				}

@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skald-go/skald"
 )
 
 // Handle handles one message inside the batch's transaction. What it returns is the answer
 // to a command: content, or a *[skald.Refusal] as error. Any other error means that the message is
-// tried again later; one that wraps [ErrUnhandleable] parks it at once.
+// tried again later; one that wraps [ErrUnhandleable] parks it at once, and one that wraps [ErrPostponed] never
+// does.
 type Handle func(ctx context.Context, tx skald.Tx, m *skald.Message) (answer any, err error)
 
 // HandleBatch handles messages of one registration together, in the order of their keys,
@@ -35,6 +37,11 @@ func (r *Request) Settle(answer any, err error) { r.settled, r.answer, r.err = t
 
 // ErrUnhandleable is in the chain of errors that no retry can mend: the message is parked at once.
 var ErrUnhandleable = errors.New("inbox: the message cannot be handled")
+
+// ErrPostponed is in the chain of errors that say that nothing is wrong with the message, and that this
+// process is not the one to handle it: it is held, and tried again every few seconds for as long as it takes,
+// without using up attempts, until a process takes over that can.
+var ErrPostponed = errors.New("inbox: the message waits for a process that can handle it")
 
 // Registration says what a consumer does with the messages of a channel.
 type Registration struct {
@@ -99,4 +106,17 @@ func (r *routes) find(m *skald.Message) *Registration {
 		return g
 	}
 	return r.channels[m.Channel]
+}
+
+// otherVersions are the versions of a message's type that there are handlers for, when there is none for its
+// own.
+func (r *routes) otherVersions(m *skald.Message) []int {
+	var versions []int
+	for known := range r.exact {
+		if known.channel == m.Channel && known.kind == m.Type {
+			versions = append(versions, known.version)
+		}
+	}
+	slices.Sort(versions)
+	return versions
 }

@@ -69,7 +69,7 @@ func newLane(c *Consumer, l *leases, partitions []Partition) *lane {
 	for _, p := range partitions {
 		counts[p.Channel]++
 	}
-	return &lane{consumer: c, leases: l, counts: counts, now: time.Now, failed: map[ChannelKey]bool{}}
+	return &lane{consumer: c, leases: l, counts: counts, now: c.config.Now, failed: map[ChannelKey]bool{}}
 }
 
 func (l *lane) run(ctx context.Context) {
@@ -150,16 +150,16 @@ func (l *lane) enqueue(a arrival) {
 // dueHeld puts held messages whose time has come before everything else. It looks when the
 // earliest next attempt is due, and once a second for those that another process made due.
 func (l *lane) dueHeld(ctx context.Context) {
-	now := time.Now()
-	if now.Before(l.heldAt) || ctx.Err() != nil {
+	if time.Now().Before(l.heldAt) || ctx.Err() != nil {
 		return
 	}
-	l.heldAt = now.Add(heldLook)
+	now := l.now()
+	l.heldAt = time.Now().Add(heldLook)
 	next, found, err := l.consumer.store.NextHeld(ctx, l.consumer.group)
 	switch {
 	case err != nil || !found:
 	case next.After(now):
-		l.heldAt = earlier(l.heldAt, next)
+		l.lookIn(next.Sub(now))
 	default:
 		err = l.takeHeld(ctx, now)
 	}
@@ -178,17 +178,19 @@ func (l *lane) takeHeld(ctx context.Context, now time.Time) error {
 		}
 	}
 	if len(due) == limit && len(items) > 0 {
-		l.heldAt = now // there may be more; not if all of these are another instance's
+		l.heldAt = time.Now() // there may be more; not if all of these are another instance's
 	}
 	l.queue = append(items, l.queue...)
 	return err
 }
 
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
+// lookIn has held messages looked for after that long, if that is sooner than they would be. It
+// counts by the clock that never jumps: by the other one, which the stored moments are of, a clock that is put
+// back would stop the looking for as long.
+func (l *lane) lookIn(wait time.Duration) {
+	if at := time.Now().Add(wait); at.Before(l.heldAt) {
+		l.heldAt = at
 	}
-	return a
 }
 
 // owner is the partition of a held message, if this instance reads it: its next attempt is
@@ -399,9 +401,9 @@ func (l *lane) settle(p *pass) {
 	}
 	for i := range p.hold {
 		h := &p.hold[i]
-		l.consumer.logHeld(h)
+		p.logHeld(h)
 		if h.State == HeldRetrying {
-			l.heldAt = earlier(l.heldAt, h.NextAttempt)
+			l.lookIn(h.NextAttempt.Sub(p.work.Now))
 		}
 	}
 }

@@ -38,6 +38,7 @@ type pass struct {
 	handled   []Handled
 	changed   []Barrier
 	hold      []Held
+	postponed map[skald.ID]bool // which of those wait for another process
 	unhold    []skald.ID
 	positions map[*owned]Position
 	results   map[*item]error
@@ -49,7 +50,7 @@ func newPass(l *lane, b Batch, items []*item, careful bool) *pass {
 		lane: l, consumer: l.consumer, batch: b, tx: b.Tx(), items: items, careful: careful, savepoints: b.CheapSavepoints(),
 		work: unit.New(b.Tx(), l.now().UTC()), known: map[skald.ID]Handled{}, seen: map[skald.ID]bool{},
 		blocked: map[ChannelKey]bool{}, failed: maps.Clone(l.failed), barriers: map[BarrierKey]Barrier{},
-		positions: map[*owned]Position{}, results: map[*item]error{},
+		positions: map[*owned]Position{}, results: map[*item]error{}, postponed: map[skald.ID]bool{},
 	}
 }
 
@@ -226,11 +227,8 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 	m := it.message
 	g := p.consumer.routes.find(m)
 	switch {
-	case g == nil && m.Kind == skald.KindEvent:
-		return p.done(it, nil)
 	case g == nil:
-		p.park(it, fmt.Sprintf("no handler for %s %q version %d", m.Kind, m.Type, m.Version))
-		return nil
+		return p.unknown(it)
 	case it.failed != nil:
 		p.fail(it, it.failed)
 		return nil //nolint:nilerr // held, with its error as the reason
@@ -251,6 +249,22 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		return nil
 	}
 	return p.execute(ctx, handlers, g, it)
+}
+
+// unknown ends a message that has no handler. An event that nobody here has subscribed to is none of ours;
+// anything else waits for an operator, and for a release that knows it.
+func (p *pass) unknown(it *item) error {
+	m := it.message
+	versions := p.consumer.routes.otherVersions(m)
+	switch {
+	case len(versions) > 0:
+		p.park(it, fmt.Sprintf("no handler for %s %q version %d, only for %d", m.Kind, m.Type, m.Version, versions))
+	case m.Kind == skald.KindEvent:
+		return p.done(it, nil)
+	default:
+		p.park(it, fmt.Sprintf("no handler for %s %q version %d", m.Kind, m.Type, m.Version))
+	}
+	return nil
 }
 
 // write puts down what came of the batch, each kind in one statement.

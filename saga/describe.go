@@ -181,7 +181,7 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 	s, err := compile(&definition)
 	if err != nil {
 		e.faults = append(e.faults, err)
-		return &Saga[S]{engine: e}
+		return newHandle[S](e, definition.Name, nil)
 	}
 	for _, member := range s.family() {
 		for step, action := range member.do {
@@ -192,7 +192,7 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 		}
 	}
 	e.register(s)
-	return &Saga[S]{engine: e, script: s}
+	return newHandle[S](e, s.name, map[int]*script{s.version: s})
 }
 
 func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Context, skald.Tx, LocalCall) error) {

@@ -28,9 +28,13 @@ type EngineConfig struct {
 	// Transact runs a function in the transaction of the service's next batch.
 	Transact Transact
 	Logger   *slog.Logger
-	// Cached is how many live instances are kept in memory between batches; 0 for none. The only
-	// field that is optional.
+	// Optional: how many live instances are kept in memory between batches.
 	Cached int
+	// Optional: by the name of a definition, the version that starts. The others are registered so that
+	// their instances go on. Defaults to the highest that a handle was registered with.
+	StartVersions map[string]int
+	// Optional: the clock of what is stored. Defaults to time.Now.
+	Now func() time.Time
 }
 
 // Engine runs the registered sagas of one service. It has no goroutine of its own: it works
@@ -43,27 +47,41 @@ type Engine struct {
 	waiters waiters
 	cache   cache
 	timer   chan struct{}
+	waiting bool // there are live instances of versions that are not registered
 }
 
 // NewEngine returns an engine without definitions.
 func NewEngine(config EngineConfig) *Engine {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
 	return &Engine{EngineConfig: config, scripts: map[string]map[int]*script{}, cache: cache{limit: config.Cached}, timer: make(chan struct{}, 1)}
 }
 
 // Host is the service that a saga is registered with.
 type Host interface{ SagaEngine() *Engine }
 
-// Register adds a definition to a service. A faulty definition is reported by the service's
-// Run, with every fault at once, before anything starts.
-func Register[S any](host Host, definition Definition[S]) *Saga[S] {
+// Register adds a definition to a service, together with other versions of it. Instances go on
+// with the version that they started with; which one starts is configured apart
+// ([EngineConfig.StartVersions]), and the highest if nothing is. Versions whose state has another type are
+// registered by a call of their own. A faulty definition is reported by the service's Run, with every
+// fault at once, before anything starts.
+func Register[S any](host Host, definition Definition[S], versions ...Definition[S]) *Saga[S] {
 	e := host.SagaEngine()
-	s, err := compile(&definition)
-	if err != nil {
-		e.faults = append(e.faults, err)
-		return &Saga[S]{engine: e}
+	registered := map[int]*script{}
+	for _, d := range append([]Definition[S]{definition}, versions...) {
+		s, err := compile(&d)
+		if err == nil && s.name != definition.Name {
+			err = fmt.Errorf("saga %q: registered as a version of %q: give them one name, or each a call of Register", s.name, definition.Name)
+		}
+		if err != nil {
+			e.faults = append(e.faults, err)
+			continue
+		}
+		e.register(s)
+		registered[s.version] = s
 	}
-	e.register(s)
-	return &Saga[S]{engine: e, script: s}
+	return newHandle[S](e, definition.Name, registered)
 }
 
 func (e *Engine) register(s *script) {
@@ -94,13 +112,10 @@ func (e *Engine) add(s *script) {
 	versions[s.version] = s
 }
 
-// Registered reports whether there is any definition: without one, nothing has to be read.
-func (e *Engine) Registered() bool { return len(e.scripts) > 0 }
-
 // Check returns the faults of all registrations, and refuses a definition that was changed
-// under its version number.
+// under its version number. It logs which live instances no registered version goes on with.
 func (e *Engine) Check(ctx context.Context) error {
-	faults := slices.Clone(e.faults)
+	faults := append(slices.Clone(e.faults), e.checkStartVersions()...)
 	for name, versions := range e.scripts {
 		for version, s := range versions {
 			stored, err := e.Store.RegisterDefinition(ctx, name, version, s.fingerprint())
@@ -112,11 +127,12 @@ func (e *Engine) Check(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, e.nameUnknown(ctx))...)
 }
 
 // Handle takes a participant's reply, inside a batch. Its errors wrap [ErrUnknownReply] when the
-// reply belongs to no saga of ours; others mean "try again".
+// reply belongs to no saga of ours, and [ErrUnknownVersion] when it has to wait for another process;
+// others mean "try again".
 func (e *Engine) Handle(ctx context.Context, tx skald.Tx, m *skald.Message) error {
 	id, answer, err := readAnswer(m)
 	if err != nil {
@@ -177,7 +193,7 @@ func (e *Engine) within(ctx context.Context, tx skald.Tx, fn func(*session) erro
 	if work := unit.From(ctx, tx); work != nil {
 		return fn(e.session(work))
 	}
-	work := unit.New(tx, time.Now().UTC())
+	work := unit.New(tx, e.Now().UTC())
 	s := newSession(e, work)
 	if err := fn(s); err != nil {
 		return err
@@ -190,14 +206,6 @@ func (e *Engine) within(ctx context.Context, tx skald.Tx, fn func(*session) erro
 
 func (e *Engine) session(work *unit.Work) *session {
 	return work.Part(e, func() unit.Part { return newSession(e, work) }).(*session)
-}
-
-// script finds the definition that an instance started with.
-func (e *Engine) script(name string, version int) (*script, error) {
-	if s := e.scripts[name][version]; s != nil {
-		return s, nil
-	}
-	return nil, fmt.Errorf("saga %q: version %d is not registered in this process: register it until its last instance has ended", name, version)
 }
 
 // environment is what a local action runs in.

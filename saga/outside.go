@@ -40,11 +40,11 @@ func (s *Saga[S]) Signal(ctx context.Context, tx skald.Tx, key, step string, con
 }
 
 func (s *Saga[S]) outside(ctx context.Context, tx skald.Tx, doing, key string, fn func(*session, *instance) error) error {
-	if s.script == nil {
-		return fmt.Errorf("saga: %s %q: its definition was refused when it was registered", doing, key)
+	if errors.Is(s.fault, errRefused) {
+		return fmt.Errorf("saga %q: %s %q: %w", s.name, doing, key, s.fault)
 	}
 	err := s.engine.within(ctx, tx, func(session *session) error {
-		in, err := session.live(ctx, s.script.name, key)
+		in, err := session.live(ctx, s.name, key)
 		switch {
 		case err != nil:
 			return err
@@ -54,7 +54,7 @@ func (s *Saga[S]) outside(ctx context.Context, tx skald.Tx, doing, key string, f
 		return fn(session, in)
 	})
 	if err != nil {
-		return fmt.Errorf("saga %q: %s %q: %w", s.script.name, doing, key, err)
+		return fmt.Errorf("saga %q: %s %q: %w", s.name, doing, key, err)
 	}
 	return nil
 }

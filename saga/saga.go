@@ -17,7 +17,15 @@ import (
 // It is safe for concurrent use.
 type Saga[S any] struct {
 	engine *Engine
-	script *script
+	name   string
+	script *script // what it starts
+	fault  error   // why it starts nothing
+}
+
+func newHandle[S any](e *Engine, name string, registered map[int]*script) *Saga[S] {
+	s := &Saga[S]{engine: e, name: name}
+	s.script, s.fault = e.starting(name, registered)
+	return s
 }
 
 // StartOption changes how an instance is started.
@@ -57,11 +65,11 @@ func (s *Saga[S]) Start(ctx context.Context, tx skald.Tx, key string, state S, o
 
 // start returns the new instance's id; none when the request was made before.
 func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, options []StartOption) (started skald.ID, err error) {
-	if s.script == nil {
-		return started, fmt.Errorf("saga: start %q: its definition was refused when it was registered", key)
+	if s.fault != nil {
+		return started, fmt.Errorf("saga %q: start %q: %w", s.name, key, s.fault)
 	}
 	if err := checkKey(key); err != nil {
-		return started, fmt.Errorf("saga %q: start: %w", s.script.name, err)
+		return started, fmt.Errorf("saga %q: start: %w", s.name, err)
 	}
 	var chosen startOptions
 	for _, option := range options {
@@ -78,7 +86,7 @@ func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, o
 		}
 		started = skald.NewID()
 		return session.start(ctx, Record{
-			ID: started, Name: s.script.name, Version: s.script.version, Key: key, Request: chosen.request,
+			ID: started, Name: s.name, Version: s.script.version, Key: key, Request: chosen.request,
 			State: encoded, Trace: skald.TraceFrom(ctx), StartedAt: session.work.Now,
 		}, s.script, nil)
 	})
@@ -96,11 +104,11 @@ func checkKey(key string) error {
 // awaits its end, as [Saga.Await] does. It works while the service runs. When ctx ends first, the
 // instance may or may not have been started.
 func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...StartOption) (Outcome[S], error) {
-	if s.script == nil {
+	if s.fault != nil {
 		_, err := s.start(ctx, nil, key, state, nil)
 		return Outcome[S]{}, err
 	}
-	ended, remove := s.engine.waiters.add(waiterKey{s.script.name, key})
+	ended, remove := s.engine.waiters.add(waiterKey{s.name, key})
 	defer remove()
 	options = append(slices.Clone(options), conflictAtCommit)
 	var started skald.ID
@@ -123,17 +131,17 @@ func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key 
 	request := chosen.request
 	for _, in := range session.loaded {
 		r := &in.record
-		if r.Revision == 1 && r.Name == s.script.name && in.dirty {
+		if r.Revision == 1 && r.Name == s.name && in.dirty {
 			if request != "" && r.Request == request {
 				return true, nil
 			}
 			if r.Key == key && !r.Status.Ended() {
-				return false, fmt.Errorf("%w: %q of saga %q", ErrConflict, key, s.script.name)
+				return false, fmt.Errorf("%w: %q of saga %q", ErrConflict, key, s.name)
 			}
 		}
 	}
 	if request != "" {
-		found, err := s.engine.Store.FindRequest(ctx, tx, s.script.name, request)
+		found, err := s.engine.Store.FindRequest(ctx, tx, s.name, request)
 		if found != nil || err != nil {
 			return true, err
 		}
@@ -141,7 +149,7 @@ func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key 
 	if chosen.conflictAtCommit {
 		return false, nil
 	}
-	live, err := s.engine.Store.FindLive(ctx, tx, s.script.name, key)
+	live, err := s.engine.Store.FindLive(ctx, tx, s.name, key)
 	if err != nil {
 		return false, err
 	}
@@ -151,12 +159,12 @@ func (s *Saga[S]) known(ctx context.Context, tx skald.Tx, session *session, key 
 	if in := session.loaded[live.ID]; in != nil && in.record.Status.Ended() {
 		return false, nil // it ends in this very batch
 	}
-	return false, fmt.Errorf("%w: %q of saga %q", ErrConflict, key, s.script.name)
+	return false, fmt.Errorf("%w: %q of saga %q", ErrConflict, key, s.name)
 }
 
 // Find returns the newest instance of a key; false when there is none.
 func (s *Saga[S]) Find(ctx context.Context, key string) (Outcome[S], bool, error) {
-	record, err := s.engine.Store.ReadSaga(ctx, s.script.name, key)
+	record, err := s.engine.Store.ReadSaga(ctx, s.name, key)
 	if record == nil || err != nil {
 		return Outcome[S]{}, false, err
 	}
@@ -171,7 +179,7 @@ func outcome[S any](r *Record) (Outcome[S], bool, error) {
 // Await blocks until the newest instance of the key has ended or is parked, or ctx ends. The end
 // is noticed at once in the process that runs the saga, and within a second in another.
 func (s *Saga[S]) Await(ctx context.Context, key string) (Outcome[S], error) {
-	ended, remove := s.engine.waiters.add(waiterKey{s.script.name, key})
+	ended, remove := s.engine.waiters.add(waiterKey{s.name, key})
 	defer remove()
 	found, over, err := s.over(ctx, key)
 	if over || err != nil {
@@ -188,7 +196,7 @@ func (s *Saga[S]) await(ctx context.Context, key string, id skald.ID, ended <-ch
 	for {
 		select {
 		case <-ctx.Done():
-			return Outcome[S]{}, fmt.Errorf("saga %q: await %q: %w", s.script.name, key, context.Cause(ctx))
+			return Outcome[S]{}, fmt.Errorf("saga %q: await %q: %w", s.name, key, context.Cause(ctx))
 		case record := <-ended:
 			if id.IsZero() || record.ID == id {
 				found, _, err := outcome[S](&record)

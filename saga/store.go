@@ -33,14 +33,20 @@ type Store interface {
 	// AddHistory appends entries.
 	AddHistory(ctx context.Context, tx skald.Tx, entries []Entry) error
 
-	// DueSagas returns up to limit sagas whose DueAt has come, the longest due first.
-	DueSagas(ctx context.Context, now time.Time, limit int) ([]skald.ID, error)
-	// NextDue returns the earliest DueAt; false when there is none.
-	NextDue(ctx context.Context) (time.Time, bool, error)
+	// DueSagas returns up to limit sagas of these versions whose DueAt has come, the longest due
+	// first, behind a place in that order. However many other versions' are due, it does not read them.
+	DueSagas(ctx context.Context, versions []Version, now time.Time, after Due, limit int) ([]Due, error)
+	// NextDue returns the earliest DueAt of these versions; false when there is none.
+	NextDue(ctx context.Context, versions []Version) (time.Time, bool, error)
 
 	// RegisterDefinition stores a definition's fingerprint under its name and version if there
 	// is none yet, and returns the stored one.
 	RegisterDefinition(ctx context.Context, name string, version int, fingerprint string) (string, error)
+	// CountLive counts the sagas that have not ended, by name and version, in that order.
+	CountLive(ctx context.Context) ([]Live, error)
+	// ListLive returns sagas of a version that have not ended and whose business key is greater than after,
+	// in the order of their keys, at most limit.
+	ListLive(ctx context.Context, version Version, after string, limit int) ([]Record, error)
 	// ReadSaga returns the newest saga of a definition and business key, nil when none.
 	ReadSaga(ctx context.Context, name, key string) (*Record, error)
 	// ReadHistory returns a saga's history in order.

@@ -24,10 +24,12 @@ type Transact func(ctx context.Context, fn func(ctx context.Context, tx skald.Tx
 // row. It sleeps until the earliest of them, and looks once a second for those that another
 // process has set.
 func (e *Engine) RunTimers(ctx context.Context) error {
+	versions := e.Versions()
 	for ctx.Err() == nil {
-		due, found, err := e.Store.NextDue(ctx)
-		if err == nil && found && !due.After(time.Now()) {
-			if err = e.fireDue(ctx); err == nil {
+		due, found, err := e.Store.NextDue(ctx, versions)
+		now := e.Now()
+		if err == nil && found && !due.After(now) {
+			if err = e.fireDue(ctx, versions); err == nil {
 				continue
 			}
 		}
@@ -38,32 +40,53 @@ func (e *Engine) RunTimers(ctx context.Context) error {
 		}
 		wait := timerLook
 		if found {
-			wait = max(min(wait, time.Until(due)), time.Millisecond)
+			wait = max(min(wait, due.Sub(now)), time.Millisecond)
 		}
 		e.sleepUntil(ctx, wait)
 	}
 	return nil
 }
 
-func (e *Engine) fireDue(ctx context.Context) error {
-	ids, err := e.Store.DueSagas(ctx, time.Now(), timerBatch)
-	if err != nil {
-		return err
+// fireDue fires all timers that are due, some at a time. What fails stays behind and is due in
+// the next round; it keeps none of the others from firing.
+func (e *Engine) fireDue(ctx context.Context, versions []Version) error {
+	var after Due
+	failed, first := 0, error(nil)
+	for now := e.Now(); ; {
+		due, err := e.Store.DueSagas(ctx, versions, now, after, timerBatch)
+		if err != nil {
+			return err
+		}
+		for i, err := range e.fire(ctx, due) {
+			if err == nil {
+				continue
+			}
+			if failed++; failed == 1 {
+				first = fmt.Errorf("saga %s: %w", due[i].ID, err)
+			}
+		}
+		if len(due) < timerBatch || ctx.Err() != nil {
+			break
+		}
+		after = due[len(due)-1]
 	}
+	if failed > 1 {
+		return fmt.Errorf("%d of them failed, the first: %w", failed, first)
+	}
+	return first
+}
+
+// fire fires timers together, and returns what each came to.
+func (e *Engine) fire(ctx context.Context, due []Due) []error {
 	var group sync.WaitGroup
-	failed := make([]error, len(ids))
-	for i, id := range ids {
+	results := make([]error, len(due))
+	for i, d := range due {
 		group.Go(func() {
-			failed[i] = e.Transact(ctx, func(ctx context.Context, tx skald.Tx) error { return e.Timeout(ctx, tx, id) })
+			results[i] = e.Transact(ctx, func(ctx context.Context, tx skald.Tx) error { return e.Timeout(ctx, tx, d.ID) })
 		})
 	}
 	group.Wait()
-	for i, err := range failed {
-		if err != nil {
-			return fmt.Errorf("saga %s: %w", ids[i], err)
-		}
-	}
-	return nil
+	return results
 }
 
 // Timeout applies a saga's deadline if it has passed, inside a batch.
@@ -81,7 +104,8 @@ func (e *Engine) Timeout(ctx context.Context, tx skald.Tx, id skald.ID) error {
 }
 
 // Resume lets an operator try again what a parked saga stands at, with a reason for the
-// history. It runs inside the caller's transaction.
+// history. It runs inside the caller's transaction. In a process that does not know the saga's version it
+// changes nothing and returns [ErrUnknownVersion].
 func (e *Engine) Resume(ctx context.Context, tx skald.Tx, id skald.ID, reason string) error {
 	return e.within(ctx, tx, func(s *session) error {
 		in, err := s.load(ctx, id)

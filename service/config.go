@@ -34,6 +34,12 @@ type Config struct {
 	// none runs, nothing is published. That relay has its own retention, which OutboxRetention is to
 	// repeat. Defaults to false: the service publishes by itself.
 	RelayElsewhere bool
+	// StartVersions says by the name of a saga which of its registered versions starts; its running instances go
+	// on with the one they started with. Register a new version everywhere first, then let it start.
+	// Defaults to the highest that is registered.
+	StartVersions map[string]int
+	// Now is the clock of what is stored: deadlines, next attempts, the history. Defaults to time.Now.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -59,7 +65,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) inbox(logger *slog.Logger) inbox.Config {
 	return inbox.Config{
 		Logger: logger, BatchSize: c.BatchSize, HandlerTimeout: c.HandlerTimeout, MaxAttempts: c.MaxAttempts,
-		LeaseTTL: c.LeaseTTL, Retention: c.InboxRetention,
+		LeaseTTL: c.LeaseTTL, Retention: c.InboxRetention, Now: c.Now,
 	}
 }
 

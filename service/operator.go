@@ -24,11 +24,23 @@ func (s *Service) Discard(ctx context.Context, reason string, ids ...skald.ID) (
 	return s.consumer.Discard(ctx, reason, ids...)
 }
 
-// Resume tries again what a parked saga stands at, with a reason for its history.
+// Resume tries again what a parked saga stands at, with a reason for its history. It changes nothing
+// and returns [saga.ErrUnknownVersion] where the saga's version is not registered.
 func (s *Service) Resume(ctx context.Context, id skald.ID, reason string) error {
 	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
 		return s.engine.Resume(ctx, tx, id, reason)
 	})
+}
+
+// LiveVersions counts the sagas that have not ended, by name and version.
+func (s *Service) LiveVersions(ctx context.Context) ([]saga.Live, error) {
+	return s.store.CountLive(ctx)
+}
+
+// Live lists sagas of a version that have not ended, in the order of their business keys, after the
+// given key ("" for the first), at most limit: what its removal would strand.
+func (s *Service) Live(ctx context.Context, version saga.Version, after string, limit int) ([]saga.Record, error) {
+	return s.store.ListLive(ctx, version, after, limit)
 }
 
 // Cancel undoes a saga, with a reason for its history: see [saga.Saga.Cancel].

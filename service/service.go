@@ -77,7 +77,7 @@ func New(name string, store Store, broker Broker, config Config) (*Service, erro
 	}
 	s.engine = saga.NewEngine(saga.EngineConfig{
 		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Transact: s.consumer.Transact, Logger: logger,
-		Cached: cachedSagas,
+		Cached: cachedSagas, StartVersions: config.StartVersions, Now: config.Now,
 	})
 	return s, nil
 }
@@ -182,7 +182,7 @@ func (s *Service) Run(ctx context.Context) error {
 		start(s.relay.Run)
 	}
 	start(s.consumer.Run)
-	if s.engine.Registered() {
+	if s.engine.Active() {
 		start(s.engine.RunTimers)
 	}
 	group.Wait()
@@ -195,19 +195,22 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) check(ctx context.Context) error {
-	if s.engine.Registered() {
+	s.fault(s.engine.Check(ctx))
+	if s.engine.Active() {
 		s.fault(s.consumer.Register(inbox.Registration{
 			Channel: s.engine.ReplyChannel, Handle: s.handleReply, Prepare: s.engine.Prepare,
 		}))
 	}
-	s.fault(s.engine.Check(ctx))
 	return errors.Join(s.faults...)
 }
 
 func (s *Service) handleReply(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
 	err := s.engine.Handle(ctx, tx, m)
-	if errors.Is(err, saga.ErrUnknownReply) {
+	switch {
+	case errors.Is(err, saga.ErrUnknownReply):
 		err = fmt.Errorf("%w: %w", inbox.ErrUnhandleable, err)
+	case errors.Is(err, saga.ErrUnknownVersion):
+		err = fmt.Errorf("%w: %w", inbox.ErrPostponed, err)
 	}
 	return nil, err
 }

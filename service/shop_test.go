@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,8 +102,15 @@ type shop struct {
 	config  service.Config
 	// Of the saga: the deadline of its ticket, and the bar of its pivot.
 	deadline, bar time.Duration
+	// definitions replace the saga, if not nil: none of them, or several versions.
+	definitions   []saga.Definition[state]
+	startVersions map[string]int
+	// skew is by how much the services' clocks are ahead.
+	skew atomic.Int64
 	// syncInterval is how long the broker may lose what it has acknowledged.
 	syncInterval time.Duration
+	// also, if set for a service, registers more with it.
+	also map[string]func(*service.Service)
 	// wrap, if set, stands between a service and its store.
 	wrap func(name string, store *skaldtest.Store) service.Store
 
@@ -127,6 +135,7 @@ func inShop(t *testing.T, configure func(*shop), fn func(s *shop)) {
 			running: map[string]*instance{}, before: map[string]func(context.Context, *skaldtest.Tx) error{},
 		}
 		s.config.Logger = slog.New(slog.DiscardHandler)
+		s.config.Now = func() time.Time { return time.Now().Add(time.Duration(s.skew.Load())) }
 		if configure != nil {
 			configure(s)
 		}
@@ -148,14 +157,23 @@ func (s *shop) start(name string) {
 	if s.wrap != nil {
 		store = s.wrap(name, s.stores[name])
 	}
-	svc, err := service.New(name, store, s.broker, s.config)
+	config := s.config
+	if name == "order" {
+		config.StartVersions = s.startVersions
+	}
+	svc, err := service.New(name, store, s.broker, config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	in := &instance{service: svc, ended: make(chan error, 1)}
 	switch name {
 	case "order":
-		in.sagas = saga.Register(svc, createOrder(s.deadline, s.bar))
+		if s.definitions == nil {
+			s.definitions = []saga.Definition[state]{createOrder(s.deadline, s.bar)}
+		}
+		if len(s.definitions) > 0 {
+			in.sagas = saga.Register(svc, s.definitions[0], s.definitions[1:]...)
+		}
 	case "kitchen":
 		service.HandleCommand(svc, createTicket, s.createTicket)
 		service.HandleCommand(svc, rejectTicket, s.rejectTicket)
@@ -163,6 +181,9 @@ func (s *shop) start(name string) {
 		service.HandleEvent(svc, orderPlaced, s.orderPlaced)
 	case "accounting":
 		service.HandleCommand(svc, authorize, s.authorize)
+	}
+	if also := s.also[name]; also != nil {
+		also(svc)
 	}
 	ctx, stop := context.WithCancel(s.t.Context())
 	in.stop = stop

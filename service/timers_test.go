@@ -27,9 +27,9 @@ func (d *damaged) LoadSagas(ctx context.Context, tx skald.Tx, ids []skald.ID) ([
 	return d.Store.LoadSagas(ctx, tx, ids)
 }
 
-func (d *damaged) DueSagas(ctx context.Context, now time.Time, limit int) ([]skald.ID, error) {
+func (d *damaged) DueSagas(ctx context.Context, versions []saga.Version, now time.Time, after saga.Due, limit int) ([]saga.Due, error) {
 	d.looks.Add(1)
-	return d.Store.DueSagas(ctx, now, limit)
+	return d.Store.DueSagas(ctx, versions, now, after, limit)
 }
 
 func TestATimerThatCannotFireIsTriedOnceASecond(t *testing.T) {

@@ -2,8 +2,10 @@ package skaldtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -141,37 +143,90 @@ func (s *Store) AddHistory(ctx context.Context, tx skald.Tx, entries []saga.Entr
 }
 
 // DueSagas implements [saga.Store].
-func (s *Store) DueSagas(ctx context.Context, now time.Time, limit int) ([]skald.ID, error) {
-	var due []skald.ID
+func (s *Store) DueSagas(ctx context.Context, versions []saga.Version, now time.Time, after saga.Due, limit int) ([]saga.Due, error) {
+	var due []saga.Due
 	err := s.read(ctx, func(v *view) {
-		at := func(id skald.ID) time.Time { moment, _ := v.dueSagas.get(id); return moment }
-		for id, moment := range v.dueSagas.all() {
-			if !moment.After(now) {
-				due = append(due, id)
+		for d := range v.timers(versions) {
+			if !d.At.After(now) && compareDue(d, after) > 0 {
+				due = append(due, d)
 			}
 		}
-		slices.SortFunc(due, func(a, b skald.ID) int {
-			if c := at(a).Compare(at(b)); c != 0 {
-				return c
-			}
-			return bytes.Compare(a[:], b[:])
-		})
 	})
+	slices.SortFunc(due, compareDue)
 	return due[:min(len(due), limit)], err
 }
 
+func compareDue(a, b saga.Due) int {
+	return cmp.Or(a.At.Compare(b.At), bytes.Compare(a.ID[:], b.ID[:]))
+}
+
+// timers are those of the versions, in no order.
+func (v *view) timers(versions []saga.Version) iter.Seq[saga.Due] {
+	known := map[saga.Version]bool{}
+	for _, version := range versions {
+		known[version] = true
+	}
+	return func(yield func(saga.Due) bool) {
+		for id, at := range v.dueSagas.all() {
+			r, _ := v.sagas.get(id)
+			if known[saga.Version{Name: r.Name, Number: r.Version}] && !yield(saga.Due{ID: id, At: at}) {
+				return
+			}
+		}
+	}
+}
+
 // NextDue implements [saga.Store].
-func (s *Store) NextDue(ctx context.Context) (time.Time, bool, error) {
+func (s *Store) NextDue(ctx context.Context, versions []saga.Version) (time.Time, bool, error) {
 	var next time.Time
 	var ok bool
 	err := s.read(ctx, func(v *view) {
-		for _, moment := range v.dueSagas.all() {
-			if !ok || moment.Before(next) {
-				next, ok = moment, true
+		for d := range v.timers(versions) {
+			if !ok || d.At.Before(next) {
+				next, ok = d.At, true
 			}
 		}
 	})
 	return next, ok, err
+}
+
+// live are the sagas that have not ended, in the order of their names and keys.
+func (v *view) live() []saga.Record {
+	var list []saga.Record
+	for _, key := range sorted(&v.liveSagas, func(a, b sagaKey) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key)) }) {
+		list = append(list, *v.recordAt(&v.liveSagas, key))
+	}
+	return list
+}
+
+// CountLive implements [saga.Store].
+func (s *Store) CountLive(ctx context.Context) ([]saga.Live, error) {
+	var list []saga.Live
+	err := s.read(ctx, func(v *view) {
+		for _, r := range v.live() {
+			version := saga.Version{Name: r.Name, Number: r.Version}
+			i := slices.IndexFunc(list, func(l saga.Live) bool { return l.Version == version })
+			if i < 0 {
+				i, list = len(list), append(list, saga.Live{Version: version, Key: r.Key})
+			}
+			list[i].Count++
+		}
+	})
+	slices.SortFunc(list, func(a, b saga.Live) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number)) })
+	return list, err
+}
+
+// ListLive implements [saga.Store].
+func (s *Store) ListLive(ctx context.Context, version saga.Version, after string, limit int) ([]saga.Record, error) {
+	var list []saga.Record
+	err := s.read(ctx, func(v *view) {
+		for _, r := range v.live() {
+			if r.Name == version.Name && r.Version == version.Number && r.Key > after && len(list) < limit {
+				list = append(list, r)
+			}
+		}
+	})
+	return list, err
 }
 
 // RegisterDefinition implements [saga.Store].

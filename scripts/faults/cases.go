@@ -29,7 +29,6 @@ const (
 	servers    = "stores and brokers that are servers of their own"
 	mysql      = "the MySQL store"
 	locks      = "cancelling and revising orders, and semantic locks"
-	versions   = "several versions of a definition side by side"
 	operations = "the console and its access control"
 )
 
@@ -111,9 +110,9 @@ var catalogue = []fault{
 	{"a reply to a saga that does not exist, or to a step that was never asked", "T", ""},
 	{"the clock jumps by an hour, by a year", "TM", ""},
 	{"100,000 deadlines in one second", "RO", ""},
-	{"a new version of a definition while instances of the old one run", "M", versions},
+	{"a new version of a definition while instances of the old one run", "M", ""},
 	{"a definition that instances still need is missing", "A", ""},
-	{"a deployment is taken back", "T", versions},
+	{"a deployment is taken back", "T", ""},
 	{"an older consumer meets a newer field or type", "L", ""},
 	{"one of two parallel branches fails while the other runs", "C", "parallel steps"},
 	{"a start is asked for twice", "O", ""},

@@ -34,9 +34,6 @@ $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[], $15::timestamp
 SELECT saga, number, at, entries::json FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[]) AS u (saga, number, at, entries)`
 	readHistory = "SELECT saga, number, at, step, what, detail FROM skald_history WHERE saga = $1 ORDER BY number"
 
-	dueSagas = "SELECT id FROM skald_sagas WHERE due_at <= $1 ORDER BY due_at LIMIT $2"
-	nextDue  = "SELECT due_at FROM skald_sagas WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1"
-
 	registerDefinition = "INSERT INTO skald_definitions (name, version, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 	readDefinition     = "SELECT fingerprint FROM skald_definitions WHERE name = $1 AND version = $2"
 
@@ -233,21 +230,6 @@ func (s *Store) ReadHistory(ctx context.Context, id skald.ID) ([]saga.Entry, err
 		return e, err
 	}, readHistory, [16]byte(id))
 	return entries, failure(fmt.Sprintf("read the history of saga %s", id), err)
-}
-
-// DueSagas implements [saga.Store].
-func (s *Store) DueSagas(ctx context.Context, now time.Time, limit int) ([]skald.ID, error) {
-	due, err := list(ctx, s, func(r pgx.CollectableRow) (id skald.ID, err error) {
-		err = r.Scan((*idColumn)(&id))
-		return id, err
-	}, dueSagas, now, limit)
-	return due, failure("read which sagas are due", err)
-}
-
-// NextDue implements [saga.Store].
-func (s *Store) NextDue(ctx context.Context) (time.Time, bool, error) {
-	next, found, err := s.next(ctx, nextDue)
-	return next, found, failure("read when the next saga is due", err)
 }
 
 // RegisterDefinition implements [saga.Store].

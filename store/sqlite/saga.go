@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -33,9 +32,6 @@ due_at = excluded.due_at, updated_at = excluded.updated_at, revision = excluded.
 
 	addHistory  = newBulk("INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ", "(?, ?, ?, ?, ?, ?)", "")
 	readHistory = newStatement("SELECT saga, number, at, step, what, detail FROM skald_history WHERE saga = ? ORDER BY number")
-
-	dueSagas = newStatement("SELECT id FROM skald_sagas WHERE due_at <= ? ORDER BY due_at LIMIT ?")
-	nextDue  = newStatement("SELECT due_at FROM skald_sagas WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1")
 
 	readDefinition     = newStatement("SELECT fingerprint FROM skald_definitions WHERE name = ? AND version = ?")
 	registerDefinition = newStatement("INSERT INTO skald_definitions (name, version, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
@@ -197,35 +193,6 @@ func (s *Store) ReadHistory(ctx context.Context, id skald.ID) ([]saga.Entry, err
 		return nil, fmt.Errorf("sqlite: read the history of saga %s: %w", id, err)
 	}
 	return entries, nil
-}
-
-// DueSagas implements [saga.Store].
-func (s *Store) DueSagas(ctx context.Context, now time.Time, limit int) ([]skald.ID, error) {
-	var due []skald.ID
-	err := s.query(ctx, nil, dueSagas, []any{micros(now), limit}, func(rows *sql.Rows) error {
-		var id skald.ID
-		err := rows.Scan((*idColumn)(&id))
-		due = append(due, id)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("sqlite: read which sagas are due: %w", err)
-	}
-	return due, nil
-}
-
-// NextDue implements [saga.Store].
-func (s *Store) NextDue(ctx context.Context) (time.Time, bool, error) {
-	var next time.Time
-	found := false
-	err := s.query(ctx, nil, nextDue, nil, func(rows *sql.Rows) error {
-		found = true
-		return rows.Scan((*momentColumn)(&next))
-	})
-	if err != nil {
-		return time.Time{}, false, fmt.Errorf("sqlite: read when the next saga is due: %w", err)
-	}
-	return next, found, nil
 }
 
 // RegisterDefinition implements [saga.Store].

@@ -43,7 +43,7 @@ func TestSagasComeBackAsTheyWere(t *testing.T) {
 	if must(t, err); !reflect.DeepEqual(*got, r) {
 		t.Errorf("the saga came back as %+v, not %+v", *got, r)
 	}
-	if _, ok, err := store.NextDue(ctx); ok || err != nil {
+	if _, ok, err := store.NextDue(ctx, []saga.Version{{Name: r.Name, Number: r.Version}}); ok || err != nil {
 		t.Errorf("a timer is set: %t, %v", ok, err)
 	}
 	for status, want := range map[saga.Status]int{"": 1, saga.Parked: 1, saga.Running: 0, saga.Completed: 0} {

@@ -157,7 +157,7 @@ CREATE TABLE skald_sagas (
 CREATE UNIQUE INDEX skald_sagas_live ON skald_sagas (name, key) WHERE status NOT IN ('completed', 'compensated');
 CREATE UNIQUE INDEX skald_sagas_request ON skald_sagas (name, request) WHERE request <> '';
 CREATE INDEX skald_sagas_key ON skald_sagas (name, key, id);
-CREATE INDEX skald_sagas_due ON skald_sagas (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX skald_sagas_due ON skald_sagas (name, version, due_at, id) WHERE due_at IS NOT NULL;
 
 -- The history of sagas, a row for what one batch added to one saga's: [step, what, detail] of each entry.
 CREATE TABLE skald_history_batches (
@@ -216,6 +216,27 @@ BEGIN
 	WHERE s.id = u.id AND s.revision = u.revision - 1;
 	GET DIAGNOSTICS saved = ROW_COUNT;
 	RETURN saved;
+END $$;
+
+-- The timers of versions of definitions: version by version, along their index, so that those of others
+-- cost nothing however many there are.
+CREATE FUNCTION skald_due_sagas(names text[], versions integer[], moment timestamptz, after_at timestamptz, after_id uuid, most bigint)
+RETURNS TABLE (id uuid, due_at timestamptz) LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY SELECT d.id, d.due_at FROM unnest(names, versions) AS v (name, version) CROSS JOIN LATERAL (
+		SELECT s.id, s.due_at FROM skald_sagas AS s
+		WHERE s.name = v.name AND s.version = v.version AND s.due_at <= moment AND (s.due_at, s.id) > (after_at, after_id)
+		ORDER BY s.due_at, s.id LIMIT most) AS d
+	ORDER BY d.due_at, d.id LIMIT most;
+END $$;
+CREATE FUNCTION skald_next_due(names text[], versions integer[]) RETURNS timestamptz LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+BEGIN
+	RETURN (SELECT min(d.due_at) FROM unnest(names, versions) AS v (name, version) CROSS JOIN LATERAL (
+		SELECT s.due_at FROM skald_sagas AS s WHERE s.name = v.name AND s.version = v.version AND s.due_at IS NOT NULL
+		ORDER BY s.due_at LIMIT 1) AS d);
 END $$;
 
 -- What the relay tails: rows as they are inserted, and nothing else.

@@ -135,7 +135,7 @@ CREATE TABLE skald_sagas (
 CREATE UNIQUE INDEX skald_sagas_live ON skald_sagas (name, key) WHERE status NOT IN ('completed', 'compensated');
 CREATE UNIQUE INDEX skald_sagas_request ON skald_sagas (name, request) WHERE request <> '';
 CREATE INDEX skald_sagas_key ON skald_sagas (name, key, id);
-CREATE INDEX skald_sagas_due ON skald_sagas (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX skald_sagas_due ON skald_sagas (name, version, due_at, id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE skald_history (
 	saga   BLOB    NOT NULL,
