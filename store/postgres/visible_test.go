@@ -40,9 +40,11 @@ func TestWhatTheLogHasBeforeItCanBeSeenIsAwaited(t *testing.T) {
 		}
 		return answer
 	}
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
 	until := func(pool *pgxpool.Pool, query, want string) {
 		for ask(pool, query) != want {
-			time.Sleep(5 * time.Millisecond)
+			<-look.C
 		}
 	}
 	configure := func(names string) {
