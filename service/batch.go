@@ -17,9 +17,9 @@ type Received[C any] struct {
 // ID is the message's id.
 func (r *Received[C]) ID() skald.ID { return r.message.ID }
 
-// Context is ctx with the trace of this message, for what is sent on its behalf.
+// Context is ctx with the trace and the correlation of this message, for what is sent on its behalf.
 func (r *Received[C]) Context(ctx context.Context) context.Context {
-	return skald.WithTrace(ctx, r.message.Trace())
+	return skald.WithCause(ctx, r.message)
 }
 
 // Request is one of the commands that a batch handler gets, to be answered or refused by
