@@ -43,6 +43,8 @@ type Engine struct {
 	waiters waiters
 	cache   cache
 	timer   chan struct{}
+	// tracked choreographies, by name and version.
+	tracked map[string]map[int]*tracked
 }
 
 // NewEngine returns an engine without definitions.
@@ -103,7 +105,7 @@ func (e *Engine) Check(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, e.checkTracked(ctx))...)
 }
 
 // Handle takes a participant's reply, inside a batch. Its errors wrap [ErrUnknownReply] when the

@@ -47,6 +47,8 @@ type Service struct {
 	engine   *saga.Engine
 	faults   []error
 	state    atomic.Int32
+	// choreographies that the service takes part in, or tracks, by name.
+	choreographies map[string]*participation
 }
 
 // The states of a service.
@@ -182,7 +184,7 @@ func (s *Service) Run(ctx context.Context) error {
 		start(s.relay.Run)
 	}
 	start(s.consumer.Run)
-	if s.engine.Registered() {
+	if s.engine.Registered() || len(s.engine.Tracked()) > 0 {
 		start(s.engine.RunTimers)
 	}
 	group.Wait()
@@ -200,6 +202,7 @@ func (s *Service) check(ctx context.Context) error {
 			Channel: s.engine.ReplyChannel, Handle: s.handleReply, Prepare: s.engine.Prepare,
 		}))
 	}
+	s.checkChoreographies()
 	s.fault(s.engine.Check(ctx))
 	return errors.Join(s.faults...)
 }
