@@ -182,7 +182,7 @@ func TestTheDoThatIsHeldIsSkippedOnceItsUndoHasCome(t *testing.T) {
 				t.Fatalf("the kitchen holds %+v", held)
 			}
 			b.deliver("kitchen", b.emitted(consumerNotVerified))
-			b.now = time.Now().Add(time.Hour) // the twin of the store makes due by its own clock
+			b.now = b.now.Add(time.Hour)
 			b.retry("kitchen")
 			b.expect("kitchen", "effects", "ticket created", "")
 			b.expect("kitchen", "effects", "ticket rejected", "")
