@@ -82,6 +82,9 @@ func (r *routes) add(g Registration) error {
 	if (g.Handle == nil) == (g.HandleBatch == nil) {
 		return fmt.Errorf("inbox: handler of %q on channel %q: exactly one of Handle and HandleBatch is required", g.Type, g.Channel)
 	}
+	if g.Reaction != nil && (g.Reaction.Choreography == "" || g.Type == "") {
+		return fmt.Errorf("inbox: reaction to %q on channel %q: a choreography and a type are required", g.Type, g.Channel)
+	}
 	if _, known := r.channels[g.Channel]; !known {
 		r.channels[g.Channel] = nil
 		r.order = append(r.order, g.Channel)
@@ -95,9 +98,6 @@ func (r *routes) add(g Registration) error {
 	}
 	key := route{g.Channel, g.Type, g.Version, ""}
 	if g.Reaction != nil {
-		if g.Reaction.Choreography == "" || g.Type == "" {
-			return fmt.Errorf("inbox: reaction to %q on channel %q: a choreography and a type are required", g.Type, g.Channel)
-		}
 		r.reactions, key.choreography = true, g.Reaction.Choreography
 	}
 	if r.exact[key] != nil {
