@@ -1,9 +1,12 @@
 package service_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -362,5 +365,20 @@ func TestAChangedDeclarationNeedsANewVersion(t *testing.T) {
 	c.Version = 2
 	if err := track(c); err != nil {
 		t.Errorf("another version: %v", err)
+	}
+}
+
+var update = flag.Bool("update", false, "draw the guide's picture anew")
+
+func TestTheGuideShowsTheChoreographyAsItIs(t *testing.T) {
+	const picture = "../docs/guide/choreography.svg"
+	drawn := ServeMeal.SVG()
+	if *update {
+		if err := os.WriteFile(picture, drawn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(picture); err != nil || !bytes.Equal(got, drawn) {
+		t.Errorf("%s is not what is drawn now (%v): run with -update, and look at it", picture, err)
 	}
 }
