@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -322,9 +321,14 @@ type arrival struct {
 	message skald.Message
 }
 
-// subscribed reports whether a service of the bistro receives an event.
-func subscribed(name string, event skald.EventType) bool {
+// subscribed are the events that each service of the bistro receives.
+var subscribed = func() map[string][]skald.EventType {
 	c := bistroChoreography()
-	return name == "order" && slices.Contains(c.Foreign(name), event) ||
-		slices.ContainsFunc(c.Roles(name), func(r saga.Role) bool { return r.Event == event })
-}
+	all := map[string][]skald.EventType{"order": c.Foreign("order")}
+	for _, name := range bistroNames[1:] {
+		for _, r := range c.Roles(name) {
+			all[name] = append(all[name], r.Event)
+		}
+	}
+	return all
+}()

@@ -68,7 +68,7 @@ func (b *bistro) waiting(arrived map[string]bool) []arrival {
 	for _, from := range bistroNames {
 		for _, m := range b.players[from].store.Outbox() {
 			for _, to := range bistroNames {
-				if subscribed(to, m.EventType()) && !arrived[to+m.ID.String()] {
+				if slices.Contains(subscribed[to], m.EventType()) && !arrived[to+m.ID.String()] {
 					all = append(all, arrival{to, m})
 				}
 			}
