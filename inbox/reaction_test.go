@@ -14,8 +14,8 @@ import (
 	"github.com/skald-go/skald/skaldtest"
 )
 
-// reactor is a group that does something at each "made", on either of two channels, and undoes it at
-// each "unmade". Its batches are the test's.
+// reactor is a group that does something at each "made", here or there, and undoes it at each
+// "unmade", which comes elsewhere as well. Its batches are the test's.
 type reactor struct {
 	t        *testing.T
 	store    *skaldtest.Store
@@ -35,11 +35,20 @@ func newReactor(t *testing.T, batches bool) *reactor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, where := range []string{"here", "there"} {
+	unrelated := inbox.Registration{Channel: "elsewhere", Type: "other", Version: 1, Handle: func(context.Context, skald.Tx, *skald.Message) (any, error) {
+		return nil, errors.New("not now")
+	}}
+	if err := consumer.Register(unrelated); err != nil {
+		t.Fatal(err)
+	}
+	for _, where := range []string{"here", "there", "elsewhere"} {
 		for kind, action := range map[string]string{"made": skald.ActionDo, "unmade": skald.ActionUndo} {
 			g := inbox.Registration{
 				Channel: where, Type: kind, Version: 1,
 				Reaction: &inbox.Reaction{Choreography: "making", Step: "make", Action: action, Skipped: r.skipped},
+			}
+			if where == "elsewhere" && kind == "made" {
+				continue
 			}
 			if batches {
 				g.HandleBatch = r.handleAll
@@ -121,6 +130,7 @@ func TestDoAndUndoOfAReactionMeetInEveryOrder(t *testing.T) {
 		"made@here unmade@here made@there":        "made unmade -made",
 		"unmade@here unmade@there made@here":      "-unmade -unmade -made",
 		"made@there | made@here unmade@here":      "made made unmade",
+		"unmade@here | made@here | made@there":    "-unmade -made -made",
 		"unmade@here | unmade@here | made@there ": "-unmade -unmade -made",
 	} {
 		for _, batches := range []bool{false, true} {
@@ -157,6 +167,16 @@ func TestAnUndoOvertakesTheDoThatIsHeld(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestAnUndoOnAnotherChannelKeepsItsPlaceThere(t *testing.T) {
+	r := newReactor(t, false)
+	r.fails = true
+	r.deliver("made@here | other@elsewhere | unmade@elsewhere")
+	held, err := r.store.ListHeld(t.Context(), "", 0, 10)
+	if err != nil || len(held) != 3 || held[2].State != inbox.HeldFollowing || r.notes() != "" {
+		t.Errorf("%q; held: %+v, %v", r.notes(), held, err)
 	}
 }
 

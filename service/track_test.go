@@ -237,11 +237,72 @@ func TestDeadlinesOfChoreographiesFireWhileTheServiceRuns(t *testing.T) {
 		if err := watcher.Resume(t.Context(), id, "the worker is back"); err != nil {
 			t.Fatal(err)
 		}
+		begun = time.Now()
 		stopWorker := runUntil(t, worker)
-		if o, err = work.Await(t.Context(), id); err != nil || o.Status != saga.Completed {
-			t.Errorf("in the end: %+v, %v", o, err)
+		if o, err = work.Await(t.Context(), id); err != nil || o.Status != saga.Completed || time.Since(begun) >= time.Second {
+			t.Errorf("in the end, after %s: %+v, %v", time.Since(begun), o, err)
 		}
 		stopWorker()
 		stopWatcher()
+	})
+}
+
+func TestAServicesOwnEventIsSeenOnceAlthoughItReactsToIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started, half, done := happened("solo", "started"), happened("solo", "half"), happened("solo", "done")
+		c := saga.Choreography{
+			Name: "solo", Starts: started, Completes: done, Deadline: time.Minute,
+			Participants: []saga.Participant{{Service: "solo", Reactions: []saga.Reaction{
+				{Name: "first", On: saga.On(started), Emits: saga.Emits(half)},
+				{Name: "second", On: saga.On(half), Emits: saga.Emits(done)},
+			}}},
+		}
+		svc, err := service.New("solo", skaldtest.NewStore(), skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1}), service.Config{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		instances := saga.Track(svc, c, started)
+		for event, next := range map[string]skald.Event[about]{"started": half, "half": done} {
+			service.React(svc, c, happened("solo", event), func(ctx context.Context, tx *skaldtest.Tx, a about) error {
+				return outbox.Publish(ctx, svc.Outbox(), tx, next, a)
+			})
+		}
+		stop := runUntil(t, svc)
+		synctest.Wait()
+		id := skald.NewID()
+		if err := service.Transact(t.Context(), svc, func(ctx context.Context, tx *skaldtest.Tx) error { return instances.Start(ctx, tx, id, about{"a"}) }); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := instances.Await(t.Context(), id); err != nil || o.Status != saga.Completed {
+			t.Errorf("%+v, %v", o, err)
+		}
+		entries, err := svc.History(t.Context(), id)
+		if err != nil || len(entries) != 4 {
+			t.Errorf("history %+v, %v", entries, err)
+		}
+		stop()
+	})
+}
+
+func TestATransactionCarriesItsCallersCorrelation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, said := skaldtest.NewStore(), happened("solo", "said")
+		svc, err := service.New("solo", store, skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1}), service.Config{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := runUntil(t, svc)
+		synctest.Wait()
+		want := skald.Correlation{ID: skald.NewID(), Choreography: "x", Hops: 2}
+		err = service.Transact(skald.WithCorrelation(t.Context(), want), svc, func(ctx context.Context, tx *skaldtest.Tx) error {
+			return outbox.Publish(ctx, svc.Outbox(), tx, said, about{"a"})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := store.Outbox(); len(out) != 1 || out[0].Correlation() != want {
+			t.Errorf("%+v", out)
+		}
+		stop()
 	})
 }
