@@ -24,6 +24,7 @@ type reactor struct {
 	now      time.Time
 	position uint64
 	fails    bool
+	hops     int // of what is delivered
 }
 
 func newReactor(t *testing.T, batches bool) *reactor {
@@ -44,7 +45,7 @@ func newReactor(t *testing.T, batches bool) *reactor {
 	for _, where := range []string{"here", "there", "elsewhere"} {
 		for kind, action := range map[string]string{"made": skald.ActionDo, "unmade": skald.ActionUndo} {
 			g := inbox.Registration{
-				Channel: where, Type: kind, Version: 1,
+				Channel: where, Type: kind, Version: 1, MaxHops: map[string]int{"there": 2}[where],
 				Reaction: &inbox.Reaction{Choreography: "making", Step: "make", Action: action, Skipped: r.skipped},
 			}
 			if where == "elsewhere" && kind == "made" {
@@ -99,7 +100,7 @@ func (r *reactor) deliver(script string) {
 		for event := range strings.FieldsSeq(batch) {
 			kind, where, _ := strings.Cut(event, "@")
 			m := skald.Message{ID: skald.NewID(), Kind: skald.KindEvent, Channel: where, Key: "k", Type: kind, Version: 1, Source: "x", Time: r.now, Payload: []byte("{}")}
-			m.Correlate(skald.Correlation{ID: r.instance, Choreography: "making"})
+			m.Correlate(skald.Correlation{ID: r.instance, Choreography: "making", Hops: r.hops})
 			r.position++
 			deliveries = append(deliveries, inbox.Delivery{Message: m, Position: inbox.Position{Sequence: r.position, Last: m.ID}})
 		}
@@ -205,5 +206,21 @@ func TestAReactionNeedsAChoreographyAndAType(t *testing.T) {
 		if err := consumer.Register(g); err == nil {
 			t.Errorf("registered %+v", g)
 		}
+	}
+}
+
+func TestARegistrationHasAHopLimitOfItsOwn(t *testing.T) {
+	r := newReactor(t, false)
+	r.hops = 2
+	r.deliver("made@there")
+	r.hops = 3
+	r.deliver("made@there | made@here")
+	held, err := r.store.ListHeld(t.Context(), "", 0, 10)
+	if err != nil || len(held) != 1 || held[0].State != inbox.HeldParked || held[0].Message.Channel != "there" || r.notes() != "made made" {
+		t.Fatalf("%q; held: %+v, %v", r.notes(), held, err)
+	}
+	want := fmt.Sprintf(`3 events led to event "made" of service "x" of choreography "making" (%s), and the limit is 2`, r.instance)
+	if !strings.Contains(held[0].Reason, want) {
+		t.Errorf("%s\nwant: %s", held[0].Reason, want)
 	}
 }

@@ -247,6 +247,34 @@ func TestAReactionGetsItsChoreographysEventsOnly(t *testing.T) {
 	}
 }
 
+func TestAnOrdinaryHandlerGetsWhatNoReactionTakes(t *testing.T) {
+	for _, reacts := range []bool{true, false} {
+		store := skaldtest.NewStore()
+		svc, err := service.New("consumer", store, skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1}), service.Config{LeaseTTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		note := func(what string) func(context.Context, *skaldtest.Tx, about) error {
+			return func(_ context.Context, tx *skaldtest.Tx, a about) error { effect(tx, what+" "+a.Order); return nil }
+		}
+		service.HandleEvent(svc, orderCreated, note("handled"))
+		if reacts {
+			service.React(svc, bistroChoreography(), orderCreated, note("reacted to"))
+		}
+		b := &bistro{t: t, players: map[string]*player{"consumer": {store: store}}, now: bistroNow}
+		if b.players["consumer"].stepper, err = svc.Stepper(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.deliver("consumer", b.eventOf(skald.Message{Key: "plain"}, orderCreated, "order"))
+		correlated := b.eventOf(skald.Message{Key: "correlated"}, orderCreated, "order")
+		correlated.Correlate(skald.Correlation{ID: skald.NewID(), Choreography: choreographedOrder})
+		b.deliver("consumer", correlated)
+		b.close()
+		b.expect("consumer", "effects", "handled plain", "1")
+		b.expect("consumer", "effects", map[bool]string{true: "reacted to correlated", false: "handled correlated"}[reacts], "1")
+	}
+}
+
 func TestWhatASagaOfEventsCarries(t *testing.T) {
 	b := newBistro(t)
 	id := b.start("a")
