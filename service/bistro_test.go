@@ -75,6 +75,8 @@ type bistro struct {
 	now     time.Time
 	// fails names what goes wrong: consumer, kitchen, card.
 	fails map[string]bool
+	// together says that events are handled in batches.
+	together bool
 	// on takes the place of a handler, by service and event.
 	on map[string]func(ctx context.Context, tx *skaldtest.Tx, a about) error
 }
@@ -89,7 +91,12 @@ type player struct {
 
 func newBistro(t *testing.T, fails ...string) *bistro {
 	t.Helper()
-	b := &bistro{t: t, players: map[string]*player{}, now: bistroNow, fails: map[string]bool{}, on: map[string]func(context.Context, *skaldtest.Tx, about) error{}}
+	return openBistro(t, false, fails...)
+}
+
+func openBistro(t *testing.T, together bool, fails ...string) *bistro {
+	t.Helper()
+	b := &bistro{together: together, t: t, players: map[string]*player{}, now: bistroNow, fails: map[string]bool{}, on: map[string]func(context.Context, *skaldtest.Tx, about) error{}}
 	for _, what := range fails {
 		b.fails[what] = true
 	}
@@ -206,12 +213,24 @@ func (b *bistro) either(what string, well, badly skald.Event[about]) skald.Event
 
 // react registers a reaction that emits the events that it returns.
 func (b *bistro) react(p *player, event skald.Event[about], fn func(tx *skaldtest.Tx, a about) []skald.Event[about]) {
-	service.React(p.service, bistroChoreography(), event, func(ctx context.Context, tx *skaldtest.Tx, a about) error {
+	one := func(ctx context.Context, tx *skaldtest.Tx, a about) error {
 		if instead := b.on[p.name+" "+event.Name]; instead != nil {
 			return instead(ctx, tx, a)
 		}
 		for _, out := range fn(tx, a) {
 			if err := outbox.Publish(ctx, p.service.Outbox(), tx, out, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if !b.together {
+		service.React(p.service, bistroChoreography(), event, one)
+		return
+	}
+	service.ReactBatch(p.service, bistroChoreography(), event, func(ctx context.Context, tx *skaldtest.Tx, events []*service.Received[about]) error {
+		for _, e := range events {
+			if err := one(e.Context(ctx), tx, e.Content); err != nil {
 				return err
 			}
 		}

@@ -23,24 +23,9 @@ import (
 // order their events come in, the handler of an undo runs only after its do, and that of a do not after
 // its undo.
 func React[T, E any](s *Service, c saga.Choreography, event skald.Event[E], handle func(ctx context.Context, tx T, content E) error) {
-	part := s.takePart(c)
-	if part.choreography.Fingerprint() != c.Fingerprint() {
-		s.fault(fmt.Errorf("service %q reacts in two different choreographies of the name %q: give each its own", s.name, c.Name))
+	r, role, ok := s.roleIn(c, event.Type())
+	if !ok {
 		return
-	}
-	roles := c.Roles(s.name)
-	at := slices.IndexFunc(roles, func(r saga.Role) bool { return r.Event == event.Type() })
-	if at < 0 {
-		s.fault(fmt.Errorf("service %q declares no reaction to event %s in choreography %q: add it to its Participant, or use HandleEvent for what is no part of it", s.name, event.Type(), c.Name))
-		return
-	}
-	part.handled = append(part.handled, event.Type())
-	r := s.reaction(c, roles[at].Event)
-	if role := roles[at]; role.Step != "" {
-		r.Reaction.Step, r.Reaction.Action, r.Reaction.Skipped = role.Step, skald.ActionDo, s.observe
-		if role.Undo {
-			r.Reaction.Action = skald.ActionUndo
-		}
 	}
 	r.Handle = func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
 		var content E
@@ -50,9 +35,58 @@ func React[T, E any](s *Service, c saga.Choreography, event skald.Event[E], hand
 		if _, err := s.observe(ctx, tx, m); err != nil {
 			return nil, err
 		}
-		return nil, s.emitting(ctx, tx, m, roles[at].Emits, func() error { return handle(ctx, any(tx).(T), content) })
+		return nil, s.emitting(ctx, tx, role, []*skald.Message{m}, func() error { return handle(ctx, any(tx).(T), content) })
 	}
 	s.register(reflect.TypeFor[T](), r)
+}
+
+// ReactBatch registers a handler of all the events of a reaction that wait in a batch, in place of [React]. It is called as
+// the handler of [HandleEvents] is, and sends with each event's own context.
+func ReactBatch[T, E any](s *Service, c saga.Choreography, event skald.Event[E], handle func(ctx context.Context, tx T, events []*Received[E]) error) {
+	r, role, ok := s.roleIn(c, event.Type())
+	if !ok {
+		return
+	}
+	r.HandleBatch = func(ctx context.Context, tx skald.Tx, requests []*inbox.Request) error {
+		var messages []*skald.Message
+		var observed []*inbox.Request
+		for _, q := range requests {
+			_, err := s.observe(ctx, tx, q.Message)
+			if q.Settle(nil, err); err == nil {
+				messages, observed = append(messages, q.Message), append(observed, q)
+			}
+		}
+		received := receive[E](observed)
+		if len(received) == 0 {
+			return nil
+		}
+		return s.emitting(ctx, tx, role, messages, func() error { return handle(ctx, any(tx).(T), received) })
+	}
+	s.register(reflect.TypeFor[T](), r)
+}
+
+// roleIn finds what a service declares about an event, and begins its registration.
+func (s *Service) roleIn(c saga.Choreography, event skald.EventType) (r inbox.Registration, role saga.Role, ok bool) {
+	part := s.takePart(c)
+	if part.choreography.Fingerprint() != c.Fingerprint() {
+		s.fault(fmt.Errorf("service %q reacts in two different choreographies of the name %q: give each its own", s.name, c.Name))
+		return r, role, false
+	}
+	roles := c.Roles(s.name)
+	at := slices.IndexFunc(roles, func(r saga.Role) bool { return r.Event == event })
+	if at < 0 {
+		s.fault(fmt.Errorf("service %q declares no reaction to event %s in choreography %q: add it to its Participant, or use HandleEvent for what is no part of it", s.name, event, c.Name))
+		return r, role, false
+	}
+	part.handled = append(part.handled, event)
+	role, r = roles[at], s.reaction(c, event)
+	if role.Step != "" {
+		r.Reaction.Step, r.Reaction.Action, r.Reaction.Skipped = role.Step, skald.ActionDo, s.observe
+	}
+	if role.Undo {
+		r.Reaction.Action = skald.ActionUndo
+	}
+	return r, role, true
 }
 
 // participation is what a service has registered of its part in a choreography.
@@ -92,21 +126,23 @@ func (s *Service) observe(ctx context.Context, tx skald.Tx, m *skald.Message) (a
 	return nil, s.engine.Observe(ctx, tx, m)
 }
 
-// emitting runs a reaction, and holds it to the events that it declares.
-func (s *Service) emitting(ctx context.Context, tx skald.Tx, m *skald.Message, declared []skald.EventType, run func() error) error {
+// emitting runs a reaction to messages, and holds it to the events that it declares.
+func (s *Service) emitting(ctx context.Context, tx skald.Tx, role saga.Role, messages []*skald.Message, run func() error) error {
 	work := unit.From(ctx, tx)
 	before := len(work.Outgoing)
 	if err := run(); err != nil {
 		return err
 	}
-	c := m.Correlation()
 	for i := range work.Outgoing[before:] {
 		out := &work.Outgoing[before+i]
-		if out.Kind != skald.KindEvent || out.Correlation().ID != c.ID || slices.Contains(declared, out.EventType()) {
+		if out.Kind != skald.KindEvent || slices.Contains(role.Emits, out.EventType()) {
 			continue
 		}
-		return fmt.Errorf("%w: service %q reacts to event %q of choreography %q with %s, which it does not declare: add it to the reaction's Emits, or emit it with skald.Uncorrelated if it is no part of the choreography",
-			inbox.ErrUnhandleable, s.name, m.Type, c.Choreography, out.EventType())
+		c := out.Correlation()
+		if slices.ContainsFunc(messages, func(m *skald.Message) bool { return m.Correlation().ID == c.ID }) {
+			return fmt.Errorf("%w: service %q reacts to event %q of choreography %q with %s, which it does not declare: add it to the reaction's Emits, or emit it with skald.Uncorrelated if it is no part of the choreography",
+				inbox.ErrUnhandleable, s.name, role.Event, c.Choreography, out.EventType())
+		}
 	}
 	return nil
 }

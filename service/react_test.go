@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -211,6 +212,44 @@ func TestAnEventThatIsNotDeclaredParksWhatItWasEmittedFor(t *testing.T) {
 	}
 	if out := b.players["kitchen"].store.Outbox(); len(out) > 0 {
 		t.Errorf("the kitchen emitted %+v", out)
+	}
+}
+
+func TestReactionsThatAreHandledTogetherKeepWhatIsPromised(t *testing.T) {
+	b := openBistro(t, true, "consumer")
+	b.on["kitchen "+orderCreated.Name] = func(ctx context.Context, tx *skaldtest.Tx, a about) error {
+		effect(tx, "ticket of "+a.Order)
+		event := ticketCreated
+		if a.Order == "undeclared" {
+			event = happened("kitchen", "kitchen-closed")
+		}
+		return outbox.Publish(ctx, b.players["kitchen"].service.Outbox(), tx, event, a)
+	}
+	var dos, undos []skald.Message
+	for _, order := range []string{"done", "undone", "undeclared", "undone before"} {
+		b.start(order)
+		created := b.players["order"].store.Outbox()
+		dos = append(dos, created[len(created)-1])
+		undos = append(undos, b.eventOf(created[len(created)-1], consumerNotVerified, "consumer"))
+	}
+	broken := dos[0]
+	broken.ID, broken.Headers = skald.NewID(), skald.Headers{{Name: skald.HeaderChoreography, Value: choreographedOrder}}
+	b.deliver("kitchen", undos[3], dos[0], dos[1], dos[2], dos[3], broken, undos[1])
+	want := map[string]string{"ticket of done": "1", "ticket of undone": "1", "ticket rejected": "1"}
+	if got := b.players["kitchen"].store.List("effects"); !maps.Equal(got, want) {
+		t.Errorf("effects: %v, want %v", got, want)
+	}
+	var held []string
+	for _, h := range b.held("kitchen") {
+		held = append(held, string(h.State)+" "+h.Message.Key)
+	}
+	if !slices.Equal(held, []string{"parked undeclared", "parked done"}) {
+		t.Errorf("held: %q", held)
+	}
+	for _, m := range b.players["kitchen"].store.Outbox() {
+		if m.Correlation().Hops != 1 || m.Correlation().ID.IsZero() {
+			t.Errorf("emitted: %+v", m)
+		}
 	}
 }
 
