@@ -74,8 +74,40 @@ func (e Event[E]) Message(content E) (Message, error) {
 	return m, encode(&m, content)
 }
 
+// Type is the event without its content's type.
+func (e Event[E]) Type() EventType { return EventType{e.Name, max(e.Version, 1), e.Channel} }
+
 // Validate checks the contract and returns every fault at once.
 func (e Event[E]) Validate() error { return checkContract("event", e.Name, e.Version, e.Channel) }
+
+// EventType identifies an event's contract, whatever its content.
+type EventType struct {
+	Name    string
+	Version int
+	Channel string
+}
+
+// Type is the type itself, so that it can stand where any event can.
+func (t EventType) Type() EventType { return t }
+
+// Validate checks the contract and returns every fault at once.
+func (t EventType) Validate() error { return checkContract("event", t.Name, t.Version, t.Channel) }
+
+// String is the name, with the version where that is not the first.
+func (t EventType) String() string {
+	if t.Version > 1 {
+		return fmt.Sprintf("%s v%d", t.Name, t.Version)
+	}
+	return t.Name
+}
+
+// EventType is the contract that the message names; its zero value when it is no event.
+func (m *Message) EventType() EventType {
+	if m.Kind != KindEvent {
+		return EventType{}
+	}
+	return EventType{m.Type, m.Version, m.Channel}
+}
 
 // replySuffix is what the type of a reply adds to its command's.
 const replySuffix = ".reply"

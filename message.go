@@ -93,6 +93,10 @@ const (
 	HeaderAttempt     = "sagaattempt"   // counts the messages of one step and action
 	HeaderDoAttempt   = "sagadoattempt" // the attempt at Do that an undo or a bar is about
 	HeaderBarrier     = "sagabarrier"   // present when the participant keeps a barrier for the step
+
+	HeaderCorrelation  = "correlationid" // id of the choreography's instance that a message belongs to
+	HeaderChoreography = "choreography"  // name of that choreography
+	HeaderHops         = "hops"          // how many events led to the message
 )
 
 // Values of HeaderOutcome.

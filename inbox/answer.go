@@ -19,23 +19,25 @@ type decision struct {
 // nothing is the content of an answer that has none.
 type nothing struct{}
 
-// atBarrier decides about a saga's command by what is recorded of its attempt: an undo
-// that comes first does nothing and bars its do; a do that comes after is refused.
-func (p *pass) atBarrier(ctx context.Context, m *skald.Message) (decision, error) {
-	key, ok := barrierOf(m)
+// atBarrier decides about a saga's command, or a reaction's event, by what is recorded of its
+// attempt: an undo that comes first does nothing and bars its do; a do that comes after is refused.
+func (p *pass) atBarrier(ctx context.Context, m *skald.Message, g *Registration) (decision, error) {
+	guard, ok := guardOf(m, g)
 	if !ok {
 		return decision{}, nil
 	}
+	key := guard.key
 	b, recorded := p.barriers[key]
-	switch m.Headers.Get(skald.HeaderAction) {
+	switch guard.action {
 	case skald.ActionUndo:
 		if recorded && b.State == BarrierDone {
 			return decision{}, nil
 		}
-		if !recorded {
-			p.setBarrier(Barrier{BarrierKey: key, State: BarrierUndone})
+		if recorded {
+			return decision{answered: true, content: nothing{}}, nil
 		}
-		return decision{answered: true, content: nothing{}}, nil
+		p.setBarrier(Barrier{BarrierKey: key, State: BarrierUndone})
+		return decision{answered: true, content: nothing{}}, p.releaseDo(ctx, m, key)
 	case skald.ActionBar:
 		if recorded && (b.State == BarrierDone || b.State == BarrierRefused) {
 			return p.recordedOutcome(ctx, b)
@@ -45,7 +47,8 @@ func (p *pass) atBarrier(ctx context.Context, m *skald.Message) (decision, error
 		}
 		return barred("the bar came before the command"), nil
 	default:
-		if recorded {
+		another := m.Kind == skald.KindEvent && b.State == BarrierDone // event of the same reaction
+		if recorded && !another {
 			return barred("its undo, or its bar, came before it"), nil
 		}
 		return decision{}, nil
@@ -98,15 +101,16 @@ func (p *pass) replyOf(command skald.ID) []byte {
 }
 
 // recordBarrier notes what became of a command whose handler ran.
-func (p *pass) recordBarrier(m *skald.Message, refused bool) {
-	key, ok := barrierOf(m)
+func (p *pass) recordBarrier(m *skald.Message, g *Registration, refused bool) {
+	guard, ok := guardOf(m, g)
 	if !ok {
 		return
 	}
+	key := guard.key
 	switch {
-	case m.Headers.Get(skald.HeaderAction) == skald.ActionDo && refused:
+	case guard.action == skald.ActionDo && refused:
 		p.setBarrier(Barrier{BarrierKey: key, State: BarrierRefused, Command: m.ID})
-	case m.Headers.Get(skald.HeaderAction) == skald.ActionDo:
+	case guard.action == skald.ActionDo:
 		p.setBarrier(Barrier{BarrierKey: key, State: BarrierDone, Command: m.ID})
 	case !refused:
 		p.setBarrier(Barrier{BarrierKey: key, State: BarrierUndone, Command: p.barriers[key].Command})
@@ -127,13 +131,28 @@ func (p *pass) setBarrier(b Barrier) {
 // overtakes reports whether an undo or a bar goes before its own do, which is held: the do
 // is then made due, and refused by the barrier.
 func (p *pass) overtakes(ctx context.Context, m *skald.Message) (bool, error) {
-	key, ok := barrierOf(m)
-	if !ok || m.Headers.Get(skald.HeaderAction) == skald.ActionDo {
+	guard, ok := p.guardOf(m)
+	if !ok || guard.action == skald.ActionDo || !p.consumer.routes.besideDo(m) {
 		return false, nil
 	}
+	return p.release(ctx, guard.key)
+}
+
+// releaseDo makes the do of an event's undo due, if it is held: other than a saga's commands, the two
+// may come on two channels, where the undo need not overtake it.
+func (p *pass) releaseDo(ctx context.Context, m *skald.Message, key BarrierKey) error {
+	if m.Kind != skald.KindEvent {
+		return nil
+	}
+	_, err := p.release(ctx, key)
+	return err
+}
+
+// release makes the do of a barrier due, and reports whether it is held.
+func (p *pass) release(ctx context.Context, key BarrierKey) (bool, error) {
 	for i := range p.hold {
 		h := &p.hold[i]
-		if other, ok := barrierOf(&h.Message); ok && other == key && h.Message.Headers.Get(skald.HeaderAction) == skald.ActionDo {
+		if other, ok := p.guardOf(&h.Message); ok && other == (guarded{key, skald.ActionDo}) {
 			if h.State == HeldParked {
 				h.State = HeldRetrying
 			}
@@ -241,7 +260,7 @@ func (p *pass) keep(it *item, state HeldState, attempts int, reason string) *Hel
 	if len(reason) > maxReason {
 		reason = reason[:maxReason]
 	}
-	h := Held{Message: *it.message, Raw: it.raw, State: state, Attempts: attempts, Reason: reason, HeldAt: p.work.Now}
+	h := Held{Message: p.marked(*it.message), Raw: it.raw, State: state, Attempts: attempts, Reason: reason, HeldAt: p.work.Now}
 	if it.held != nil {
 		h.Raw, h.HeldAt = it.held.Raw, it.held.HeldAt
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/skald-go/skald"
 )
 
 // Config of a consumer; its zero value works.
@@ -21,6 +23,10 @@ type Config struct {
 	// MaxAttempts before a message is parked. Defaults to 20, which the default backoff
 	// stretches over some quarter of an hour.
 	MaxAttempts int
+	// MaxHops is how many events may have led to a message, one because of the other: one that is
+	// further away is parked, because services that react to each other without end must be
+	// stopped, and seen. Defaults to 32.
+	MaxHops int
 	// Backoff is the wait before the next attempt, after so many have failed. Defaults to 50 ms
 	// doubled each time up to a minute, with a fifth of jitter.
 	Backoff func(attempts int) time.Duration
@@ -42,6 +48,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"BatchSize", int64(c.BatchSize)},
 		{"HandlerTimeout", int64(c.HandlerTimeout)},
 		{"MaxAttempts", int64(c.MaxAttempts)},
+		{"MaxHops", int64(c.MaxHops)},
 		{"LeaseTTL", int64(c.LeaseTTL)},
 		{"Retention", int64(c.Retention)},
 	} {
@@ -61,9 +68,22 @@ func (c Config) withDefaults() (Config, error) {
 	c.BatchSize = orDefault(c.BatchSize, 256)
 	c.HandlerTimeout = orDefault(c.HandlerTimeout, 10*time.Second)
 	c.MaxAttempts = orDefault(c.MaxAttempts, 20)
+	c.MaxHops = orDefault(c.MaxHops, 32)
 	c.LeaseTTL = orDefault(c.LeaseTTL, 5*time.Second)
 	c.Retention = orDefault(c.Retention, 15*24*time.Hour)
 	return c, errors.Join(faults...)
+}
+
+// hops is the limit for a registration's messages.
+func (c *Config) hops(g *Registration) int { return orDefault(g.MaxHops, c.MaxHops) }
+
+func tooFar(m *skald.Message, hops, limit int) error {
+	belongs := ""
+	if c := m.Correlation(); !c.ID.IsZero() {
+		belongs = fmt.Sprintf(" of choreography %q (%s)", c.Choreography, c.ID)
+	}
+	return fmt.Errorf("%w: %d events led to %s %q of service %q%s, and the limit is %d: services react to each other's events without end; break the cycle, or raise MaxHops if it is meant",
+		ErrUnhandleable, hops, m.Kind, m.Type, m.Source, belongs, limit)
 }
 
 func orDefault[T comparable](value, standard T) T {

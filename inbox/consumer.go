@@ -100,7 +100,10 @@ func (c *Consumer) partitions(ctx context.Context) ([]Partition, error) {
 // waiting, and returns once that is committed. When fn returns an error, its writes are undone
 // and the error is returned as it is. When ctx ends first, fn may or may not have taken effect.
 func (c *Consumer) Transact(ctx context.Context, fn func(ctx context.Context, tx skald.Tx) error) error {
-	job := &item{job: fn, id: skald.NewID(), gone: func() error { return context.Cause(ctx) }, trace: skald.TraceFrom(ctx), done: make(chan error, 1)}
+	job := &item{
+		job: fn, id: skald.NewID(), gone: func() error { return context.Cause(ctx) }, done: make(chan error, 1),
+		trace: skald.TraceFrom(ctx), correlation: skald.CorrelationFrom(ctx),
+	}
 	select {
 	case c.jobs <- job:
 	case <-ctx.Done():

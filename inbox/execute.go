@@ -45,7 +45,7 @@ func (p *pass) execute(ctx, handlers context.Context, g *Registration, items ...
 		return err
 	}
 	for i, it := range items {
-		if err := p.conclude(it, outcomes[i]); err != nil {
+		if err := p.conclude(g, it, outcomes[i]); err != nil {
 			return err
 		}
 	}
@@ -89,12 +89,12 @@ func checkRefusal(m *skald.Message, g *Registration, refusal *skald.Refusal) err
 	return nil
 }
 
-func (p *pass) conclude(it *item, o outcome) error {
+func (p *pass) conclude(g *Registration, it *item, o outcome) error {
 	if o.err != nil {
 		p.fail(it, o.err)
 		return nil //nolint:nilerr // held, with its error as the reason
 	}
-	p.recordBarrier(it.message, o.refused)
+	p.recordBarrier(it.message, g, o.refused)
 	return p.done(it, o.reply)
 }
 
@@ -116,7 +116,7 @@ func (p *pass) runJob(ctx, handlers context.Context, it *item) error {
 		return err
 	}
 	err = p.guard(items, func() error {
-		if err := it.job(skald.WithTrace(handlers, it.trace), p.tx); err != nil || !s.savepoint {
+		if err := it.job(skald.WithCorrelation(skald.WithTrace(handlers, it.trace), it.correlation), p.tx); err != nil || !s.savepoint {
 			return err
 		}
 		return p.batch.Flush(handlers)

@@ -55,6 +55,10 @@ type Registration struct {
 	HandleBatch HandleBatch
 	// Declared says which refusal codes the handler may use; nil for none.
 	Declared func(code string) bool
+	// MaxHops in place of [Config.MaxHops]; 0 for that.
+	MaxHops int
+	// Reaction, if given, makes this a reaction to a choreography's event.
+	Reaction *Reaction
 	// Prepare, if given, sees all messages of the registration in a batch before the first is
 	// handled, those included that turn out to have been handled earlier.
 	Prepare func(ctx context.Context, tx skald.Tx, messages []*skald.Message) error
@@ -64,12 +68,15 @@ type Registration struct {
 type route struct {
 	channel, kind string
 	version       int
+	choreography  string // of a reaction
 }
 
 type routes struct {
 	exact    map[route]*Registration
 	channels map[string]*Registration // those that take every type; nil value: exact ones only
 	order    []string
+	// reactions says that there is any: without one, no message's choreography is looked at.
+	reactions bool
 }
 
 func (r *routes) add(g Registration) error {
@@ -82,6 +89,9 @@ func (r *routes) add(g Registration) error {
 	if (g.Handle == nil) == (g.HandleBatch == nil) {
 		return fmt.Errorf("inbox: handler of %q on channel %q: exactly one of Handle and HandleBatch is required", g.Type, g.Channel)
 	}
+	if g.Reaction != nil && (g.Reaction.Choreography == "" || g.Type == "") {
+		return fmt.Errorf("inbox: reaction to %q on channel %q: a choreography and a type are required", g.Type, g.Channel)
+	}
 	if _, known := r.channels[g.Channel]; !known {
 		r.channels[g.Channel] = nil
 		r.order = append(r.order, g.Channel)
@@ -93,7 +103,10 @@ func (r *routes) add(g Registration) error {
 		r.channels[g.Channel] = &g
 		return nil
 	}
-	key := route{g.Channel, g.Type, g.Version}
+	key := route{g.Channel, g.Type, g.Version, ""}
+	if g.Reaction != nil {
+		r.reactions, key.choreography = true, g.Reaction.Choreography
+	}
 	if r.exact[key] != nil {
 		return fmt.Errorf("inbox: %q version %d on channel %q: two handlers", g.Type, g.Version, g.Channel)
 	}
@@ -102,7 +115,16 @@ func (r *routes) add(g Registration) error {
 }
 
 func (r *routes) find(m *skald.Message) *Registration {
-	if g := r.exact[route{m.Channel, m.Type, m.Version}]; g != nil {
+	key := route{m.Channel, m.Type, m.Version, ""}
+	if r.reactions {
+		if key.choreography = m.Headers.Get(skald.HeaderChoreography); key.choreography != "" {
+			if g := r.exact[key]; g != nil {
+				return g
+			}
+			key.choreography = ""
+		}
+	}
+	if g := r.exact[key]; g != nil {
 		return g
 	}
 	return r.channels[m.Channel]
@@ -119,4 +141,19 @@ func (r *routes) otherVersions(m *skald.Message) []int {
 	}
 	slices.Sort(versions)
 	return versions
+}
+
+// besideDo reports whether the do that a message undoes or bars may be on the message's own
+// channel, so that it could wait behind that for ever. A saga's commands share one; of two events it depends.
+func (r *routes) besideDo(m *skald.Message) bool {
+	g := r.find(m)
+	if g == nil || g.Reaction == nil {
+		return true
+	}
+	for key, other := range r.exact {
+		if key.channel == m.Channel && key.choreography == g.Reaction.Choreography && other.Reaction.Step == g.Reaction.Step && other.Reaction.Action == skald.ActionDo {
+			return true
+		}
+	}
+	return false
 }

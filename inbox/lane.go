@@ -25,11 +25,13 @@ type item struct {
 	// Of a held message.
 	held *Held
 	// Of a function.
-	job   func(ctx context.Context, tx skald.Tx) error
-	id    skald.ID
-	gone  func() error // why the caller does not wait any more; nil while it does
-	trace skald.Trace
-	done  chan error
+	job  func(ctx context.Context, tx skald.Tx) error
+	id   skald.ID
+	gone func() error // why the caller does not wait any more; nil while it does
+	done chan error
+	// What the caller's context says of what it sends.
+	trace       skald.Trace
+	correlation skald.Correlation
 	// unsure is set after a commit that may have landed although it failed.
 	unsure *unsure
 

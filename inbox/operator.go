@@ -100,11 +100,11 @@ func (c *Consumer) giveUp(ctx context.Context, tx skald.Tx, work *unit.Work, m *
 	if record.Reply, err = reply.MarshalBinary(); err != nil {
 		return record, err
 	}
-	key, ok := barrierOf(m)
-	if !ok || m.Headers.Get(skald.HeaderAction) != skald.ActionDo {
+	guard, ok := guardOf(m, nil)
+	if !ok || guard.action != skald.ActionDo {
 		return record, nil
 	}
-	return record, c.barDiscarded(ctx, tx, work.Now, Barrier{BarrierKey: key, State: BarrierRefused, Command: m.ID})
+	return record, c.barDiscarded(ctx, tx, work.Now, Barrier{BarrierKey: guard.key, State: BarrierRefused, Command: m.ID})
 }
 
 func (c *Consumer) barDiscarded(ctx context.Context, tx skald.Tx, now time.Time, b Barrier) error {

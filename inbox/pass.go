@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strconv"
 	"sync/atomic"
 
 	"github.com/skald-go/skald"
@@ -118,8 +117,8 @@ func (p *pass) question() Question {
 				q.Keys = append(q.Keys, key)
 			}
 		}
-		if key, ok := barrierOf(it.message); ok {
-			q.Barriers = append(q.Barriers, key)
+		if guard, ok := p.guardOf(it.message); ok {
+			q.Barriers = append(q.Barriers, guard.key)
 		}
 	}
 	return q
@@ -233,9 +232,16 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		p.fail(it, it.failed)
 		return nil //nolint:nilerr // held, with its error as the reason
 	}
-	decision, err := p.atBarrier(ctx, m)
+	if hops := m.Correlation().Hops; hops > p.consumer.config.hops(g) {
+		p.fail(it, tooFar(m, hops, p.consumer.config.hops(g)))
+		return nil
+	}
+	decision, err := p.atBarrier(ctx, m, g)
 	if err != nil {
 		return err
+	}
+	if decision.answered && g.Reaction != nil && g.Reaction.Skipped != nil {
+		return p.execute(ctx, handlers, &Registration{Handle: g.Reaction.Skipped}, it)
 	}
 	if decision.answered {
 		reply, err := p.makeReply(m, decision.content, decision.refusal)
@@ -332,14 +338,3 @@ func (p *pass) doubt() {
 }
 
 func keyOf(m *skald.Message) ChannelKey { return ChannelKey{m.Channel, m.OrderKey()} }
-
-// barrierOf reads the barrier that a saga's command names.
-func barrierOf(m *skald.Message) (BarrierKey, bool) {
-	attempt := m.Headers.Get(skald.HeaderBarrier)
-	if attempt == "" || m.Kind != skald.KindCommand {
-		return BarrierKey{}, false
-	}
-	n, err := strconv.Atoi(attempt)
-	saga, bad := skald.ParseID(m.Headers.Get(skald.HeaderSaga))
-	return BarrierKey{saga, m.Headers.Get(skald.HeaderStep), n}, err == nil && bad == nil
-}

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"math"
 
 	"github.com/skald-go/skald"
 )
@@ -32,8 +33,8 @@ func (r *runs) add(g *Registration, it *item) {
 	}
 	to.items = append(to.items, it)
 	r.keys[keyOf(it.message)] = to
-	if key, ok := barrierOf(it.message); ok {
-		r.barriers[key] = true
+	if guard, ok := guardOf(it.message, g); ok {
+		r.barriers[guard.key] = true
 	}
 }
 
@@ -49,16 +50,16 @@ func (p *pass) mustFollow(it *item) bool {
 		return false
 	}
 	m := it.message
-	barrier, ok := barrierOf(m)
-	if ok && p.runs.barriers[barrier] {
+	guard, ok := p.guardOf(m)
+	if ok && p.runs.barriers[guard.key] {
 		return true
 	}
 	to, pending := p.runs.keys[keyOf(m)]
 	if !pending {
 		return false
 	}
-	_, recorded := p.barriers[barrier]
-	decided := ok && (recorded || m.Headers.Get(skald.HeaderAction) != skald.ActionDo)
+	_, recorded := p.barriers[guard.key]
+	decided := ok && (recorded || guard.action != skald.ActionDo)
 	return decided || p.alone(it) || to.registration != p.consumer.routes.find(m)
 }
 
@@ -76,9 +77,19 @@ func (p *pass) executeRuns(ctx, handlers context.Context) error {
 // run calls the handler that the registration has.
 func (g *Registration) run(ctx context.Context, tx skald.Tx, requests []*Request) error {
 	if g.HandleBatch != nil {
-		return g.HandleBatch(ctx, tx, requests)
+		return g.HandleBatch(skald.WithCorrelation(ctx, together(requests)), tx, requests)
 	}
 	r := requests[0]
-	r.Settle(g.Handle(skald.WithTrace(ctx, r.Message.Trace()), tx, r.Message))
+	r.Settle(g.Handle(skald.WithCause(ctx, r.Message), tx, r.Message))
 	return nil
+}
+
+// together is the correlation of what a batch handler sends without saying on whose behalf: it counts the
+// fewest hops of any, so that nobody's loop stops the others.
+func together(requests []*Request) skald.Correlation {
+	c := skald.Correlation{Hops: math.MaxInt}
+	for _, r := range requests {
+		c.Hops = min(c.Hops, r.Message.Onward().Hops)
+	}
+	return c
 }

@@ -173,7 +173,7 @@ type HeldStore interface {
 	// Unhold removes messages, and makes the first remaining one of each of their keys due
 	// now if it was following.
 	Unhold(ctx context.Context, tx skald.Tx, group string, ids []skald.ID) error
-	// ReleaseHeldDos finds the held commands that are the do (header sagaaction) of one of
+	// ReleaseHeldDos finds the held messages that are the do (header sagaaction) of one of
 	// keys, makes those that are retrying or parked due now, and returns the keys found.
 	ReleaseHeldDos(ctx context.Context, tx skald.Tx, group string, keys []BarrierKey) ([]BarrierKey, error)
 	// DueHeld returns, for up to limit keys whose first message is retrying and due, that

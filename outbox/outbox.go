@@ -24,9 +24,13 @@ type Store interface {
 
 // Outbox belongs to one store. It is safe for concurrent use.
 type Outbox struct {
-	store  Store
-	source string
+	store   Store
+	source  string
+	observe Observe
 }
+
+// Observe is told of each event of a choreography that is added, inside the transaction.
+type Observe func(ctx context.Context, tx skald.Tx, m *skald.Message) error
 
 // New returns the outbox of a store; source names the sending service.
 func New(store Store, source string) (*Outbox, error) {
@@ -43,9 +47,13 @@ func New(store Store, source string) (*Outbox, error) {
 	return &Outbox{store: store, source: source}, nil
 }
 
+// Observe has fn told of the events of choreographies that are added from now on. An error is returned by
+// Add. It must not be called while anything is added.
+func (o *Outbox) Observe(fn Observe) { o.observe = fn }
+
 // Add puts messages into the outbox inside the caller's transaction, after checking
 // sizes and syntax: an error wraps [skald.ErrInvalidMessage], and none of them is added. It fills
-// ID, Time and Source where they are empty, and the trace of ctx. Inside a handler the
+// ID, Time and Source where they are empty, and the trace and the correlation of ctx. Inside a handler the
 // messages are written together with all others of the batch.
 func (o *Outbox) Add(ctx context.Context, tx skald.Tx, messages ...skald.Message) error {
 	now := time.Now().UTC()
@@ -64,6 +72,9 @@ func (o *Outbox) Add(ctx context.Context, tx skald.Tx, messages ...skald.Message
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
+	if err := o.tell(ctx, tx, prepared); err != nil {
+		return err
+	}
 	if work != nil {
 		for i := range prepared {
 			prepared[i].Payload = bytes.Clone(prepared[i].Payload) // the caller may use its slice again
@@ -78,6 +89,20 @@ func (o *Outbox) Add(ctx context.Context, tx skald.Tx, messages ...skald.Message
 	return nil
 }
 
+func (o *Outbox) tell(ctx context.Context, tx skald.Tx, messages []skald.Message) error {
+	if o.observe == nil {
+		return nil
+	}
+	for i := range messages {
+		if m := &messages[i]; m.Kind == skald.KindEvent && m.Headers.Get(skald.HeaderChoreography) != "" {
+			if err := o.observe(ctx, tx, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (o *Outbox) prepare(ctx context.Context, m skald.Message, now time.Time) skald.Message {
 	if m.ID.IsZero() {
 		m.ID = skald.NewID()
@@ -88,6 +113,7 @@ func (o *Outbox) prepare(ctx context.Context, m skald.Message, now time.Time) sk
 	if m.Source == "" {
 		m.Source = o.source
 	}
+	m.Correlate(skald.CorrelationFrom(ctx))
 	trace := skald.TraceFrom(ctx)
 	if trace.Parent != "" && m.Headers.Get(skald.HeaderTraceParent) == "" {
 		m.Headers = m.Headers.Clone()

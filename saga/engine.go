@@ -48,6 +48,8 @@ type Engine struct {
 	cache   cache
 	timer   chan struct{}
 	waiting bool // there are live instances of versions that are not registered
+	// tracked choreographies, by name and version.
+	tracked map[string]map[int]*tracked
 }
 
 // NewEngine returns an engine without definitions.
@@ -127,7 +129,7 @@ func (e *Engine) Check(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.Join(append(faults, e.nameUnknown(ctx))...)
+	return errors.Join(append(faults, e.checkTracked(ctx), e.nameUnknown(ctx))...)
 }
 
 // Handle takes a participant's reply, inside a batch. Its errors wrap [ErrUnknownReply] when the

@@ -1,7 +1,8 @@
 // Package saga runs business operations over several services: local transactions,
 // triggered by messages, and undone in reverse order by compensating ones when one is refused.
 // A [Definition] is a value; the [Engine] steps its instances inside the transactions of the
-// orchestrating service's consumer.
+// orchestrating service's consumer. A [Choreography] is a value as well: services that react to each
+// other's events, without an orchestrator, and somebody who follows them.
 package saga
 
 import (

@@ -91,6 +91,9 @@ func (e *Engine) fire(ctx context.Context, due []Due) []error {
 
 // Timeout applies a saga's deadline if it has passed, inside a batch.
 func (e *Engine) Timeout(ctx context.Context, tx skald.Tx, id skald.ID) error {
+	if tracked, err := e.step(ctx, tx, id, machine.Timeout{}); tracked || err != nil {
+		return err
+	}
 	return e.within(ctx, tx, func(s *session) error {
 		in, err := s.load(ctx, id)
 		if err != nil {
@@ -104,9 +107,12 @@ func (e *Engine) Timeout(ctx context.Context, tx skald.Tx, id skald.ID) error {
 }
 
 // Resume lets an operator try again what a parked saga stands at, with a reason for the
-// history. It runs inside the caller's transaction. In a process that does not know the saga's version it
-// changes nothing and returns [ErrUnknownVersion].
+// history; a choreography that is parked gets a new deadline. It runs inside the caller's transaction. In a
+// process that does not know the saga's version it changes nothing and returns [ErrUnknownVersion].
 func (e *Engine) Resume(ctx context.Context, tx skald.Tx, id skald.ID, reason string) error {
+	if tracked, err := e.step(ctx, tx, id, machine.Resume{Detail: reason}); tracked || err != nil {
+		return err
+	}
 	return e.within(ctx, tx, func(s *session) error {
 		in, err := s.load(ctx, id)
 		if err != nil {

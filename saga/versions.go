@@ -46,10 +46,15 @@ type Live struct {
 	Key   string // of one of them
 }
 
-// Versions lists what is registered, by name and number.
+// Versions lists what is registered or tracked, by name and number.
 func (e *Engine) Versions() []Version {
 	var all []Version
 	for name, versions := range e.scripts {
+		for number := range versions {
+			all = append(all, Version{name, number})
+		}
+	}
+	for name, versions := range e.tracked {
 		for number := range versions {
 			all = append(all, Version{name, number})
 		}
@@ -103,7 +108,7 @@ func (e *Engine) nameUnknown(ctx context.Context) error {
 		return fmt.Errorf("saga: count the live instances: %w", err)
 	}
 	for _, l := range live {
-		if e.scripts[l.Name][l.Number] != nil {
+		if e.scripts[l.Name][l.Number] != nil || e.tracked[l.Name][l.Number] != nil {
 			continue
 		}
 		e.waiting = true

@@ -17,9 +17,9 @@ type Received[C any] struct {
 // ID is the message's id.
 func (r *Received[C]) ID() skald.ID { return r.message.ID }
 
-// Context is ctx with the trace of this message, for what is sent on its behalf.
+// Context is ctx with the trace and the correlation of this message, for what is sent on its behalf.
 func (r *Received[C]) Context(ctx context.Context) context.Context {
-	return skald.WithTrace(ctx, r.message.Trace())
+	return skald.WithCause(ctx, r.message)
 }
 
 // Request is one of the commands that a batch handler gets, to be answered or refused by
@@ -75,18 +75,24 @@ func HandleEvents[T, E any](s *Service, event skald.Event[E], handle func(ctx co
 	s.register(reflect.TypeFor[T](), inbox.Registration{
 		Channel: event.Channel, Type: event.Name, Version: max(event.Version, 1),
 		HandleBatch: func(ctx context.Context, tx skald.Tx, requests []*inbox.Request) error {
-			received := make([]*Received[E], 0, len(requests))
-			for _, r := range requests {
-				one := &Received[E]{message: r.Message}
-				err := skald.Decode(r.Message, &one.Content)
-				if r.Settle(nil, err); err == nil {
-					received = append(received, one)
-				}
-			}
+			received := receive[E](requests)
 			if len(received) == 0 {
 				return nil
 			}
 			return handle(ctx, any(tx).(T), received)
 		},
 	})
+}
+
+// receive decodes events, and settles them: they have no answer.
+func receive[E any](requests []*inbox.Request) []*Received[E] {
+	received := make([]*Received[E], 0, len(requests))
+	for _, r := range requests {
+		one := &Received[E]{message: r.Message}
+		err := skald.Decode(r.Message, &one.Content)
+		if r.Settle(nil, err); err == nil {
+			received = append(received, one)
+		}
+	}
+	return received
 }

@@ -20,6 +20,9 @@ type Config struct {
 	HandlerTimeout time.Duration
 	// MaxAttempts before a message is parked. Defaults to 20, over some quarter of an hour.
 	MaxAttempts int
+	// MaxHops is how many events may have led to a message, one because of the other, before it is
+	// parked: services that react to each other without end are stopped. Defaults to 32.
+	MaxHops int
 	// LeaseTTL is how long a dead instance keeps its partitions and its outbox. Defaults to 5
 	// seconds.
 	LeaseTTL time.Duration
@@ -64,7 +67,7 @@ func (c Config) withDefaults() (Config, error) {
 
 func (c Config) inbox(logger *slog.Logger) inbox.Config {
 	return inbox.Config{
-		Logger: logger, BatchSize: c.BatchSize, HandlerTimeout: c.HandlerTimeout, MaxAttempts: c.MaxAttempts,
+		Logger: logger, BatchSize: c.BatchSize, HandlerTimeout: c.HandlerTimeout, MaxAttempts: c.MaxAttempts, MaxHops: c.MaxHops,
 		LeaseTTL: c.LeaseTTL, Retention: c.InboxRetention, Now: c.Now,
 	}
 }

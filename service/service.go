@@ -47,6 +47,8 @@ type Service struct {
 	engine   *saga.Engine
 	faults   []error
 	state    atomic.Int32
+	// choreographies that the service takes part in, or tracks, by name.
+	choreographies map[string]*participation
 }
 
 // The states of a service.
@@ -182,7 +184,7 @@ func (s *Service) Run(ctx context.Context) error {
 		start(s.relay.Run)
 	}
 	start(s.consumer.Run)
-	if s.engine.Active() {
+	if s.engine.Active() || len(s.engine.Tracked()) > 0 {
 		start(s.engine.RunTimers)
 	}
 	group.Wait()
@@ -201,16 +203,22 @@ func (s *Service) check(ctx context.Context) error {
 			Channel: s.engine.ReplyChannel, Handle: s.handleReply, Prepare: s.engine.Prepare,
 		}))
 	}
+	s.checkChoreographies()
 	return errors.Join(s.faults...)
 }
 
 func (s *Service) handleReply(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
 	err := s.engine.Handle(ctx, tx, m)
-	switch {
-	case errors.Is(err, saga.ErrUnknownReply):
+	if errors.Is(err, saga.ErrUnknownReply) {
 		err = fmt.Errorf("%w: %w", inbox.ErrUnhandleable, err)
-	case errors.Is(err, saga.ErrUnknownVersion):
-		err = fmt.Errorf("%w: %w", inbox.ErrPostponed, err)
 	}
-	return nil, err
+	return nil, postponed(err)
+}
+
+// postponed has a message wait for a process that knows the version of its instance.
+func postponed(err error) error {
+	if errors.Is(err, saga.ErrUnknownVersion) {
+		return fmt.Errorf("%w: %w", inbox.ErrPostponed, err)
+	}
+	return err
 }

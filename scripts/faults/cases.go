@@ -116,7 +116,7 @@ var catalogue = []fault{
 	{"an older consumer meets a newer field or type", "L", ""},
 	{"one of two parallel branches fails while the other runs", "C", "parallel steps"},
 	{"a start is asked for twice", "O", ""},
-	{"events that cause each other without end", "A", "choreographies"},
+	{"events that cause each other without end", "A", ""},
 	// Bad input and load.
 	{"a handler panics", "L", ""},
 	{"a handler hangs", "R", ""},
