@@ -134,8 +134,9 @@ func (r *routes) find(m *skald.Message) *Registration {
 // own.
 func (r *routes) otherVersions(m *skald.Message) []int {
 	var versions []int
+	choreography := m.Headers.Get(skald.HeaderChoreography)
 	for known := range r.exact {
-		if known.channel == m.Channel && known.kind == m.Type {
+		if known.channel == m.Channel && known.kind == m.Type && (known.choreography == "" || known.choreography == choreography) {
 			versions = append(versions, known.version)
 		}
 	}

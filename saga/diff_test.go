@@ -2,7 +2,6 @@ package saga
 
 import (
 	"context"
-	"flag"
 	"os"
 	"slices"
 	"strings"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/skald-go/skald"
 )
-
-var update = flag.Bool("update", false, "rewrite testdata/diff.txt from what Diff says now; review the diff")
 
 // ordering is the definition that the cases of the golden file change.
 func ordering() Definition[state] {
@@ -84,7 +81,7 @@ func TestDiffSaysWhatChangedAndWhatThatMeans(t *testing.T) {
 		out.WriteString("# " + c.name + "\n" + Diff(describeOf(t, before), describeOf(t, after)).String() + "\n")
 	}
 	const golden = "testdata/diff.txt"
-	if *update {
+	if *Update {
 		if err := os.WriteFile(golden, []byte(out.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
