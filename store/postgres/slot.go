@@ -98,7 +98,24 @@ func (s *Store) createSlot(ctx context.Context) (made madeSlot, err error) {
 		}
 		return tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&made.snapshot)
 	})
+	if err == nil {
+		made.snapshot, err = ordered(made.snapshot)
+	}
 	return made, err
+}
+
+// ordered makes a snapshot's text one that the server takes. It counts a slot's xmax from the commits
+// that it saw while the slot was made, and its xmin from what ran last: so the xmin may be beyond, and then
+// says alone what the snapshot sees.
+func ordered(snapshot string) (string, error) {
+	var xmin, xmax uint64
+	if _, err := fmt.Sscanf(snapshot, "%d:%d:", &xmin, &xmax); err != nil {
+		return "", fmt.Errorf("the server's snapshot %q: %w", snapshot, err)
+	}
+	if xmin > xmax {
+		return fmt.Sprintf("%d:%[1]d:", xmin), nil
+	}
+	return snapshot, nil
 }
 
 const makePublication = "CREATE PUBLICATION " + publication + " FOR TABLE skald_outbox WITH (publish = 'insert', publish_via_partition_root = true)"

@@ -93,3 +93,15 @@ func TestWhatTheLogHasBeforeItCanBeSeenIsAwaited(t *testing.T) {
 		t.Errorf("once the message can be seen, the reader gave %v, %v", records, err)
 	}
 }
+
+// The server itself does not take such a text as a snapshot.
+func TestASlotsSnapshotIsInOrder(t *testing.T) {
+	for given, want := range map[string]string{"9373:9371:": "9373:9373:", "5:5:": "5:5:", "5:9:6,8": "5:9:6,8"} {
+		if got, err := ordered(given); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", given, got, err, want)
+		}
+	}
+	if _, err := ordered("5"); err == nil {
+		t.Error("what is no snapshot is taken")
+	}
+}

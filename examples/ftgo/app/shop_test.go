@@ -17,8 +17,8 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/app"
 )
 
-// patience bounds what a test waits for.
-const patience = 30 * time.Second
+// patience bounds what a test waits for, the bar of a pivot among it.
+const patience = time.Minute
 
 // process is an application that runs.
 type process struct {
