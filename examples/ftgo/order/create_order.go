@@ -97,7 +97,11 @@ type refused struct {
 	Refusal string `json:"refusal,omitempty"`
 }
 
-func (r *refused) because(refusal skald.Refusal) { r.Refusal = refusal.Code + ": " + refusal.Message }
+func (r *refused) because(refusal skald.Refusal) {
+	if refusal.Code != skald.RefusedBarred { // which is nobody's reason
+		r.Refusal = refusal.Code + ": " + refusal.Message
+	}
+}
 
 // reason is what the order shows. A saga may end without a refusal: by its pivot's bar, or by an
 // operator's cancel.
