@@ -131,10 +131,10 @@ func TestRunningSagasEndWithTheStepsOfTheVersionTheyStartedWith(t *testing.T) {
 			}
 		}
 		s.stop("accounting")
-		place(1, 120) // they wait for their pivot
+		place(1, 250) // they wait for their pivot
 		s.pass(time.Second)
 		s.stop("kitchen")
-		place(1, 120) // they wait for their tickets
+		place(1, 250) // they wait for their tickets
 		s.startVersions = map[string]int{"order.create": 1}
 		s.deploy(second, first) // registered, and not switched on
 		place(1, 60)
@@ -142,6 +142,9 @@ func TestRunningSagasEndWithTheStepsOfTheVersionTheyStartedWith(t *testing.T) {
 		s.startVersions = nil
 		s.deploy(first, second)
 		place(2, 120)
+		s.startVersions = map[string]int{"order.create": 1}
+		s.deploy(first, second) // switched back, while both run
+		place(1, 60)
 		s.start("accounting")
 		s.pass(time.Minute)
 		for order, version := range began {
