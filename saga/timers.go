@@ -76,8 +76,12 @@ func (e *Engine) fireDue(ctx context.Context, versions []Version) error {
 	return first
 }
 
-// fire fires timers together, and returns what each came to.
+// fire fires timers, and returns what each came to. They are one unit of work, unless one of them
+// fails: then each is on its own.
 func (e *Engine) fire(ctx context.Context, due []Due) []error {
+	if e.fireTogether(ctx, due) == nil {
+		return nil
+	}
 	var group sync.WaitGroup
 	results := make([]error, len(due))
 	for i, d := range due {
@@ -89,12 +93,37 @@ func (e *Engine) fire(ctx context.Context, due []Due) []error {
 	return results
 }
 
+// fireTogether loads the sagas of the timers in one statement.
+func (e *Engine) fireTogether(ctx context.Context, due []Due) error {
+	return e.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
+		return e.within(ctx, tx, func(s *session) error {
+			var ids []skald.ID
+			for _, d := range due {
+				if !s.has(d.ID) {
+					ids = append(ids, d.ID)
+				}
+			}
+			if err := s.loadNow(ctx, ids); err != nil {
+				return err
+			}
+			for _, d := range due {
+				if err := e.Timeout(ctx, tx, d.ID); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
 // Timeout applies a saga's deadline if it has passed, inside a batch.
 func (e *Engine) Timeout(ctx context.Context, tx skald.Tx, id skald.ID) error {
-	if tracked, err := e.step(ctx, tx, id, machine.Timeout{}); tracked || err != nil {
-		return err
-	}
 	return e.within(ctx, tx, func(s *session) error {
+		if in := s.loaded[id]; in == nil || e.tracked[in.record.Name] != nil {
+			if tracked, err := e.step(ctx, tx, id, machine.Timeout{}); tracked || err != nil {
+				return err
+			}
+		}
 		in, err := s.load(ctx, id)
 		if err != nil {
 			return err
