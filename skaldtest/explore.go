@@ -15,7 +15,7 @@ import (
 )
 
 // MaxExploredSteps is how many steps a definition that is explored may have.
-const MaxExploredSteps = 7
+const MaxExploredSteps = 8
 
 // ExploreOption changes what [Explore] and [Replay] do.
 type ExploreOption func(*exploreConfig)

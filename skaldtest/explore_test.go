@@ -160,12 +160,12 @@ func TestReplayRunsAScript(t *testing.T) {
 }
 
 func TestWhatCannotBeExploredIsRefused(t *testing.T) {
-	eight := exploredCreateOrder()
-	for _, name := range []string{"seven", "eight"} {
-		eight.Retriable = append(eight.Retriable, saga.Step[exploredOrder]{Name: name, Do: saga.Local(nothing)})
+	nine := exploredCreateOrder()
+	for _, name := range []string{"seven", "eight", "nine"} {
+		nine.Retriable = append(nine.Retriable, saga.Step[exploredOrder]{Name: name, Do: saga.Local(nothing)})
 	}
 	for want, try := range map[string]func() (Explored, error){
-		"8 steps: at most 7": func() (Explored, error) { return explore(t.Context(), eight, nil) },
+		"9 steps: at most 8": func() (Explored, error) { return explore(t.Context(), nine, nil) },
 		"from a state of type int": func() (Explored, error) {
 			return explore(t.Context(), exploredCreateOrder(), []ExploreOption{From(1)})
 		},
