@@ -185,12 +185,13 @@ func executeEach(ctx context.Context, tx *postgres.Tx, st step, events []*receiv
 
 // choreograph starts an instance in the transaction of the next batch, and awaits its end.
 func choreograph[T skald.Tx](ctx context.Context, s *service.Service, tracked *saga.Tracked[order], create local[T], o order) error {
-	id := skald.NewID()
-	err := service.Transact(ctx, s, func(ctx context.Context, tx T) error {
+	var id skald.ID
+	err := service.Transact(ctx, s, func(ctx context.Context, tx T) (err error) {
 		if err := create(ctx, tx, &o); err != nil {
 			return err
 		}
-		return tracked.Start(ctx, tx, id, o)
+		id, err = tracked.Begin(ctx, tx, o)
+		return err
 	})
 	if err != nil {
 		return err
