@@ -77,6 +77,7 @@ func createOrder() *cobra.Command {
 	}
 	c.Flags().StringVar(&options.Store, "store", createorder.SQLite, "sqlite, or postgres: from installed programs, on a cluster of its own")
 	c.Flags().StringVar(&options.Handlers, "handlers", createorder.Both, "form of the handlers on postgres: batch, plain or both")
+	c.Flags().StringVar(&options.Style, "style", createorder.Orchestration, "on postgres: orchestration, parallel (branches), choreography, or all")
 	c.Flags().BoolVar(&options.ByCommand, "by-command", false, "approve an order by a command of its service to itself, in place of a local step")
 	c.Flags().BoolVar(&options.Floor, "floor", false, "on postgres, measure the same statements without any library as well")
 	c.Flags().IntSliceVar(&options.Concurrency, "concurrency", []int{16, 64, 256, 1024}, "orders open at one time, each in turn")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skald-go/skald"
@@ -31,6 +32,7 @@ type Consumer struct {
 	held       chan struct{} // held messages may have become due
 	stopped    chan struct{}
 	stopOnce   sync.Once
+	readsAll   atomic.Bool
 }
 
 // New returns a consumer of a group on its store, fed by a transport. The group's name
@@ -77,6 +79,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 	leases.giveUp(drain)
 	return nil
 }
+
+// ReadsAll reports whether this instance of the group reads every partition of its channels, so that
+// no other one, as far as it knows, gets any message.
+func (c *Consumer) ReadsAll() bool { return c.readsAll.Load() }
 
 // Stop makes every Transact return [ErrStopped]: for a consumer that will not run, or not any
 // more. Run calls it at its end.

@@ -392,11 +392,11 @@ func (l *lane) settle(p *pass) {
 	for _, it := range p.items {
 		it.ended = true
 	}
+	for _, fn := range p.work.Committed { // before the callers go on: they may rely on it
+		l.consumer.after(fn)
+	}
 	for it, err := range p.results {
 		it.done <- err
-	}
-	for _, fn := range p.work.Committed {
-		l.consumer.after(fn)
 	}
 	if len(p.unhold) > 0 {
 		l.heldAt = time.Now()

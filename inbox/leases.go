@@ -115,6 +115,7 @@ func (l *leases) take(ctx context.Context, lease Lease, expires time.Time) {
 	o := &owned{lease: lease, cancel: cancel, expires: expires}
 	l.mu.Lock()
 	l.owned[lease.Partition] = o
+	l.count()
 	l.mu.Unlock()
 	l.readers.Go(func() {
 		defer cancel()
@@ -160,6 +161,9 @@ func (l *leases) readOnce(ctx context.Context, o *owned, attempts *int) error {
 		}
 	}
 }
+
+// count notes whether every partition is read here. It is called with the lock held.
+func (l *leases) count() { l.consumer.readsAll.Store(len(l.owned) == len(l.wanted)) }
 
 func (l *leases) setReader(o *owned, r Reader) {
 	l.mu.Lock()
@@ -231,6 +235,7 @@ func (l *leases) drop(p Partition, why string) {
 	l.mu.Lock()
 	o := l.owned[p]
 	delete(l.owned, p)
+	l.count()
 	l.mu.Unlock()
 	if o == nil {
 		return

@@ -28,8 +28,13 @@ type EngineConfig struct {
 	// Transact runs a function in the transaction of the service's next batch.
 	Transact Transact
 	Logger   *slog.Logger
-	// Optional: how many live instances are kept in memory between batches.
+	// Optional: how many live sagas are kept in memory between batches, and how many live instances of
+	// choreographies while ReadsAll.
 	Cached int
+	// Optional: whether this process gets all the messages of the service. The events of an instance come
+	// on several channels, other than a saga's replies: where they go to several processes, each of them would keep
+	// what another has changed. Defaults to never.
+	ReadsAll func() bool
 	// Optional: by the name of a definition, the version that starts. The others are registered so that
 	// their instances go on. Defaults to the highest that a handle was registered with.
 	StartVersions map[string]int
@@ -45,11 +50,12 @@ type Engine struct {
 	scripts map[string]map[int]*script
 	faults  []error
 	waiters waiters
-	cache   cache
+	cache   cache[instance]
 	timer   chan struct{}
 	waiting bool // there are live instances of versions that are not registered
 	// tracked choreographies, by name and version.
 	tracked map[string]map[int]*tracked
+	courses cache[followed]
 }
 
 // NewEngine returns an engine without definitions.
@@ -57,7 +63,13 @@ func NewEngine(config EngineConfig) *Engine {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &Engine{EngineConfig: config, scripts: map[string]map[int]*script{}, cache: cache{limit: config.Cached}, timer: make(chan struct{}, 1)}
+	if config.ReadsAll == nil {
+		config.ReadsAll = func() bool { return false }
+	}
+	return &Engine{
+		EngineConfig: config, scripts: map[string]map[int]*script{}, timer: make(chan struct{}, 1),
+		cache: cache[instance]{limit: config.Cached}, courses: cache[followed]{limit: config.Cached},
+	}
 }
 
 // Host is the service that a saga is registered with.

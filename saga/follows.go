@@ -97,6 +97,8 @@ func (f *follows) Flush(ctx context.Context, work *unit.Work) error {
 		soon = soon || !in.record.DueAt.IsZero() && in.record.DueAt.Before(work.Now.Add(timerLook))
 		if in.record.Status.Ended() || in.record.Status == Parked {
 			work.Committed = append(work.Committed, func() { f.engine.waiters.wake(&in.record) })
+		} else if f.engine.ReadsAll() {
+			work.Committed = append(work.Committed, func() { f.engine.courses.put(in.record.ID, in) })
 		}
 	}
 	if soon {
@@ -111,8 +113,10 @@ func (f *follows) Flush(ctx context.Context, work *unit.Work) error {
 // preload has those of ids loaded, now or a little later, that are not yet.
 func (f *follows) preload(ctx context.Context, ids []skald.ID) error {
 	missing := make([]skald.ID, 0, len(ids))
+	asked := make(map[skald.ID]bool, len(ids))
 	for _, id := range ids {
-		if f.loaded[id] == nil {
+		if !f.has(id) && !asked[id] {
+			asked[id] = true
 			missing = append(missing, id)
 		}
 	}
@@ -122,6 +126,16 @@ func (f *follows) preload(ctx context.Context, ids []skald.ID) error {
 	records, err := f.engine.Store.LoadSagas(ctx, f.work.Tx, missing)
 	f.keep(records)
 	return err
+}
+
+// has reports whether an instance is there, which may come from the cache.
+func (f *follows) has(id skald.ID) bool {
+	if f.loaded[id] == nil {
+		if in := f.engine.courses.take(id); in != nil && f.engine.ReadsAll() {
+			f.loaded[id] = in
+		}
+	}
+	return f.loaded[id] != nil
 }
 
 // keep takes those of records that are choreographies; the store has sagas as well.
@@ -135,7 +149,7 @@ func (f *follows) keep(records []Record) {
 
 // load returns an instance; nil when there is none of that id.
 func (f *follows) load(ctx context.Context, id skald.ID) (*followed, error) {
-	if f.loaded[id] == nil {
+	if !f.has(id) {
 		records, err := f.engine.Store.LoadSagas(ctx, f.work.Tx, []skald.ID{id})
 		if err != nil {
 			return nil, err
@@ -158,14 +172,17 @@ func (f *follows) load(ctx context.Context, id skald.ID) (*followed, error) {
 	return in, nil
 }
 
-func (f *follows) start(ctx context.Context, record Record, t *tracked) error {
-	known, err := f.load(ctx, record.ID)
-	if err != nil {
-		return err
-	}
+// checkUnused refuses an id that was used before.
+func (f *follows) checkUnused(ctx context.Context, id skald.ID) error {
+	known, err := f.load(ctx, id)
 	if known != nil {
-		return fmt.Errorf("%w: choreography %q was started with id %s", ErrConflict, known.record.Name, record.ID)
+		err = fmt.Errorf("%w: choreography %q was started with id %s", ErrConflict, known.record.Name, id)
 	}
+	return err
+}
+
+// start begins an instance of an id that was not used before.
+func (f *follows) start(record Record, t *tracked) error {
 	record.StartedAt = f.work.Now
 	in := &followed{record: record, tracked: t}
 	f.loaded[record.ID] = in

@@ -87,7 +87,7 @@ func (s *session) Flush(ctx context.Context, work *unit.Work) error {
 		if in.record.Status.Ended() || in.record.Status == Parked {
 			work.Committed = append(work.Committed, func() { s.engine.waiters.wake(&in.record) })
 		} else {
-			work.Committed = append(work.Committed, func() { s.engine.cache.put(in) })
+			work.Committed = append(work.Committed, func() { s.engine.cache.put(in.record.ID, in) })
 		}
 	}
 	if soon {

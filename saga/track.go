@@ -73,16 +73,26 @@ func (e *Engine) Tracked() []Choreography {
 	return all
 }
 
-// Start begins an instance in the caller's transaction, and publishes the start event in it. The id is
-// the correlation id that every event of the instance carries: draw one, or use that of what the instance is
-// about. An id that was used before is an [ErrConflict].
+// Begin begins an instance in the caller's transaction, and publishes the start event in it. It draws
+// the correlation id that every event of the instance carries, and returns it.
+func (t *Tracked[E]) Begin(ctx context.Context, tx skald.Tx, content E) (skald.ID, error) {
+	id := skald.NewID()
+	return id, t.start(ctx, tx, id, content, func(*follows) error { return nil }) // nobody has used it
+}
+
+// Start is as [Tracked.Begin], with an id of the caller's, for example that of what the instance is about. It
+// looks for that in the store: an id that was used before is an [ErrConflict].
 func (t *Tracked[E]) Start(ctx context.Context, tx skald.Tx, id skald.ID, content E) error {
+	if id.IsZero() {
+		return fmt.Errorf("choreography %q: start: the id is zero: let Begin draw one", t.tracked.choreography.Name)
+	}
+	return t.start(ctx, tx, id, content, func(f *follows) error { return f.checkUnused(ctx, id) })
+}
+
+func (t *Tracked[E]) start(ctx context.Context, tx skald.Tx, id skald.ID, content E, check func(*follows) error) error {
 	name := t.tracked.choreography.Name
-	switch {
-	case t.tracked.fault != nil:
+	if t.tracked.fault != nil {
 		return fmt.Errorf("choreography %q: start: its declaration is refused, as Run says", name)
-	case id.IsZero():
-		return fmt.Errorf("choreography %q: start: the id is zero: draw one with skald.NewID", name)
 	}
 	m, err := t.starts.Message(content)
 	if err != nil {
@@ -93,7 +103,13 @@ func (t *Tracked[E]) Start(ctx context.Context, tx skald.Tx, id skald.ID, conten
 		ID: id, Name: name, Version: t.tracked.choreography.version(), Key: id.String(),
 		State: m.Payload, Trace: skald.TraceFrom(ctx),
 	}
-	if err := t.engine.following(ctx, tx, func(f *follows) error { return f.start(ctx, record, t.tracked) }); err != nil {
+	err = t.engine.following(ctx, tx, func(f *follows) error {
+		if err := check(f); err != nil {
+			return err
+		}
+		return f.start(record, t.tracked)
+	})
+	if err != nil {
 		return err
 	}
 	return t.engine.Outbox.Add(ctx, tx, m)
@@ -107,7 +123,15 @@ func (t *Tracked[E]) Find(ctx context.Context, id skald.ID) (Outcome[E], bool, e
 
 // Await blocks until the instance has ended or is parked, or ctx ends, as [Saga.Await] does.
 func (t *Tracked[E]) Await(ctx context.Context, id skald.ID) (Outcome[E], error) {
-	return t.instances.Await(ctx, id.String())
+	key := id.String()
+	ended, remove := t.engine.waiters.add(waiterKey{t.instances.name, key})
+	defer remove()
+	if !t.engine.courses.holds(id) { // else it lives, and its end is still to be told
+		if found, over, err := t.instances.over(ctx, key); over || err != nil {
+			return found, err
+		}
+	}
+	return t.instances.await(ctx, key, id, ended)
 }
 
 // Observe takes note of an event of a tracked instance, inside a batch or in the transaction

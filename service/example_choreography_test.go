@@ -93,10 +93,11 @@ func registerOrder(s *service.Service) *saga.Tracked[Meal] {
 }
 
 func orderMeal(ctx context.Context, s *service.Service, meals *saga.Tracked[Meal], m Meal) (saga.Outcome[Meal], error) {
-	id := skald.NewID()
-	err := service.Transact(ctx, s, func(ctx context.Context, tx *skaldtest.Tx) error {
+	var id skald.ID
+	err := service.Transact(ctx, s, func(ctx context.Context, tx *skaldtest.Tx) (err error) {
 		tx.Put("orders", m.Order, "pending")
-		return meals.Start(ctx, tx, id, m)
+		id, err = meals.Begin(ctx, tx, m)
+		return err
 	})
 	if err != nil {
 		return saga.Outcome[Meal]{}, err

@@ -79,7 +79,7 @@ func New(name string, store Store, broker Broker, config Config) (*Service, erro
 	}
 	s.engine = saga.NewEngine(saga.EngineConfig{
 		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Transact: s.consumer.Transact, Logger: logger,
-		Cached: cachedSagas, StartVersions: config.StartVersions, Now: config.Now,
+		Cached: cachedSagas, ReadsAll: s.consumer.ReadsAll, StartVersions: config.StartVersions, Now: config.Now,
 	})
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package createorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/skald-go/skald/bench/cluster"
 	"github.com/skald-go/skald/bench/process"
+	"github.com/skald-go/skald/store/postgres"
 )
 
 // The databases to run on.
@@ -27,12 +29,24 @@ const (
 	Both  = "both"
 )
 
+// The styles in which the saga is coordinated: step by step, with branches beside each other, or by
+// events.
+const (
+	Orchestration = "orchestration"
+	Parallel      = "parallel"
+	Choreography  = "choreography"
+	AllStyles     = "all"
+)
+
 // Options of a run.
 type Options struct {
 	// Store is SQLite or PostgreSQL.
 	Store string
-	// Handlers is Plain, Batch or Both, on PostgreSQL.
+	// Handlers is Plain, Batch or Both, on PostgreSQL. Defaults to Both.
 	Handlers string
+	// Style is Orchestration, or on PostgreSQL Parallel, Choreography or AllStyles. Defaults to
+	// Orchestration.
+	Style string
 	// ByCommand has the orders' service approve an order by a command to itself, in place of a local
 	// step.
 	ByCommand bool
@@ -98,8 +112,14 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 		result := Result{System: name, Versions: versions, Sweep: map[string]float64{}, Concurrencies: o.Concurrency, OK: true}
 		all = append(all, measured{start: start, result: result})
 	}
+	styles, err := o.styles()
+	if err != nil {
+		return nil, nil, err
+	}
 	if o.Store == SQLite {
-		add("skald on SQLite and embedded NATS", "", func(ctx context.Context) (*system, error) { return startInFolder(ctx, o.ByCommand) })
+		add("skald on SQLite and embedded NATS", "", func(ctx context.Context) (*system, error) {
+			return startInFolder(ctx, form{Orchestration, o.ByCommand})
+		})
 		return all, func() error { return nil }, nil
 	}
 	c, err := cluster.Start(ctx)
@@ -119,11 +139,16 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 	if o.Floor {
 		floor("floor-batched", together)
 	}
-	if o.Handlers != Plain {
-		add("skald, batch handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, batched, o.ByCommand) })
-	}
-	if o.Handlers != Batch {
-		add("skald, plain handlers", versions, func(ctx context.Context) (*system, error) { return startPostgreSQL(ctx, c, plain, o.ByCommand) })
+	for _, style := range styles {
+		skald := func(h string, handlers handlers[*postgres.Tx]) {
+			if chosen := cmp.Or(o.Handlers, Both); chosen == h || chosen == Both {
+				add(titles[style]+", "+h+" handlers", versions, func(ctx context.Context) (*system, error) {
+					return startPostgreSQL(ctx, c, handlers, form{style, o.ByCommand})
+				})
+			}
+		}
+		skald(Batch, batched)
+		skald(Plain, plain)
 	}
 	if o.Floor {
 		floor("floor-bare", bare)
@@ -132,13 +157,31 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 	return all, c.Close, nil
 }
 
-func startInFolder(ctx context.Context, byCommand bool) (*system, error) {
+// titles are the styles' systems.
+var titles = map[string]string{Orchestration: "skald", Parallel: "skald with branches", Choreography: "skald choreographed"}
+
+func (o Options) styles() ([]string, error) {
+	switch {
+	case o.Style == "" || o.Style == Orchestration:
+		return []string{Orchestration}, nil
+	case o.Store == SQLite:
+		return nil, fmt.Errorf("style %q: only on %s", o.Style, PostgreSQL)
+	case o.Style == AllStyles:
+		return []string{Orchestration, Parallel, Choreography}, nil
+	case titles[o.Style] == "":
+		return nil, fmt.Errorf("style %q: there is %s, %s, %s and %s", o.Style, Orchestration, Parallel, Choreography, AllStyles)
+	default:
+		return []string{o.Style}, nil
+	}
+}
+
+func startInFolder(ctx context.Context, f form) (*system, error) {
 	dir, err := os.MkdirTemp("", "skald-bench-")
 	if err != nil {
 		return nil, err
 	}
 	remove := func() error { return os.RemoveAll(dir) }
-	s, err := startSQLite(ctx, filepath.Clean(dir), byCommand)
+	s, err := startSQLite(ctx, filepath.Clean(dir), f)
 	if err != nil {
 		return nil, errors.Join(err, remove())
 	}
@@ -236,7 +279,8 @@ func (b *benchmark) repeat(ctx context.Context, m *measured, d *driver) error {
 
 // check verifies what was started since the last check, and begins anew.
 func (m *measured) check(ctx context.Context, d *driver) error {
-	v, err := d.system.verify(ctx)
+	started := d.next.Load() - d.checked
+	v, err := d.system.settled(ctx, started)
 	if err != nil {
 		return err
 	}
@@ -245,7 +289,7 @@ func (m *measured) check(ctx context.Context, d *driver) error {
 	r.NotTerminal += v.NotTerminal
 	r.Wrong += v.Wrong
 	r.Duplicates += v.Duplicates
-	r.OK = r.OK && v.holds(d.next.Load()-d.checked)
+	r.OK = r.OK && v.holds(started)
 	d.checked = d.next.Load()
 	return d.system.empty(ctx)
 }

@@ -8,14 +8,14 @@ import (
 )
 
 func TestABenchmarkVerifiesWhatItRan(t *testing.T) {
-	for store, systems := range map[string]int{SQLite: 1, PostgreSQL: 5} {
+	for store, systems := range map[string]int{SQLite: 1, PostgreSQL: 9} {
 		t.Run(store, func(t *testing.T) {
 			if store == PostgreSQL {
 				servers.PostgreSQL(t) // skips, or fails, where there are no servers
 			}
 			phases := 0
 			results, err := Run(t.Context(), Options{
-				Store: store, Floor: true, Concurrency: []int{4}, Repetitions: 1, Warm: 50 * time.Millisecond, For: 500 * time.Millisecond,
+				Store: store, Style: map[string]string{PostgreSQL: AllStyles}[store], Floor: true, Concurrency: []int{4}, Repetitions: 1, Warm: 50 * time.Millisecond, For: 500 * time.Millisecond,
 				Report: func(string, int, int) { phases++ },
 			})
 			if err != nil || len(results) != systems || phases == 0 {
@@ -37,7 +37,7 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		"a step that ran twice":        {"kitchen", `UPDATE tickets SET n5 = n5 + 1`},
 		"money that is off":            {"accounting", `UPDATE accounts SET balance = balance - 1 WHERE id = 5`},
 	} {
-		s, err := startSQLite(t.Context(), t.TempDir(), false)
+		s, err := startSQLite(t.Context(), t.TempDir(), form{style: Orchestration})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,8 @@ details text NOT NULL, n1 int NOT NULL DEFAULT 1, n6 int NOT NULL DEFAULT 0, nc 
 n3 int NOT NULL DEFAULT 1, n5 int NOT NULL DEFAULT 0, nc int NOT NULL DEFAULT 0)`,
 	"accounting": `CREATE TABLE accounts(id bigint PRIMARY KEY, balance bigint NOT NULL);
 CREATE TABLE authorizations(order_id bigint PRIMARY KEY, account_id bigint NOT NULL, amount bigint NOT NULL, state text NOT NULL,
-n4 int NOT NULL DEFAULT 1)`,
+n4 int NOT NULL DEFAULT 1);
+CREATE TABLE heard(order_id bigint PRIMARY KEY, verified boolean NOT NULL, ticket boolean NOT NULL)`,
 }
 
 // postgresEmpty is executed one statement after the other.
@@ -37,7 +38,7 @@ var postgresEmpty = []struct{ service, query string }{
 	{"order", `TRUNCATE orders`},
 	{"kitchen", `TRUNCATE tickets`},
 	{"consumer", `TRUNCATE consumers`},
-	{"accounting", `TRUNCATE accounts, authorizations`},
+	{"accounting", `TRUNCATE accounts, authorizations, heard`},
 	{"consumer", fmt.Sprintf(`INSERT INTO consumers SELECT g, 'consumer '||g, 1000000 FROM generate_series(0, %d) g`, consumers-1)},
 	{"accounting", fmt.Sprintf(`INSERT INTO accounts SELECT g, %d FROM generate_series(0, %d) g`, initialBalance, consumers-1)},
 	{"consumer", `VACUUM ANALYZE consumers`},
@@ -90,12 +91,12 @@ func createDatabases(ctx context.Context, c *cluster.Cluster) (_ onPostgreSQL, e
 }
 
 // startPostgreSQL starts the services on a cluster.
-func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgres.Tx], byCommand bool) (_ *system, err error) {
+func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgres.Tx], f form) (_ *system, err error) {
 	s, err := createDatabases(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	s.byCommand = byCommand
+	s.form = f
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -125,7 +126,7 @@ func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgr
 
 // plain is handlers of one message, which execute their statement at once.
 var plain = handlers[*postgres.Tx]{
-	create: executeStep(createOrderStep), reject: executeStep(rejectOrderStep), approve: executeStep(approveOrderStep),
+	create: executeStep(createOrderStep), reject: executeStep(rejectOrderStep), approve: executeStep(approveOrderStep), react: reactPlain,
 	register: func(name string, s *service.Service) {
 		switch name {
 		case "order":
@@ -165,7 +166,7 @@ func answerStep(s step) func(context.Context, *postgres.Tx, order) (done, error)
 
 // batched is handlers of all that waits, whose statements share a round trip.
 var batched = handlers[*postgres.Tx]{
-	create: queueStep(createOrderStep), reject: queueStep(rejectOrderStep), approve: queueStep(approveOrderStep),
+	create: queueStep(createOrderStep), reject: queueStep(rejectOrderStep), approve: queueStep(approveOrderStep), react: reactBatched,
 	register: func(name string, s *service.Service) {
 		switch name {
 		case "order":

@@ -47,8 +47,8 @@ WITH RECURSIVE g(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM g WHERE i < %d) INSER
 }
 
 // startSQLite starts the services on databases and a broker in a folder.
-func startSQLite(ctx context.Context, dir string, byCommand bool) (_ *system, err error) {
-	s := &system{databases: map[string]*sql.DB{}, byCommand: byCommand}
+func startSQLite(ctx context.Context, dir string, f form) (_ *system, err error) {
+	s := &system{databases: map[string]*sql.DB{}, form: f}
 	s.empty = func(ctx context.Context) error { return s.executeEach(ctx, sqliteEmpty) }
 	s.usage = func(context.Context) usage { return usage{CPU: process.Sample(0)} }
 	defer func() {

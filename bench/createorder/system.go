@@ -30,9 +30,16 @@ type system struct {
 	usage func(ctx context.Context) usage
 	// counts of statements, by database, if they are counted.
 	counts map[string]*cluster.Count
+	form   form
+	ends   []func() error
+}
+
+// form is how the saga is coordinated.
+type form struct {
+	// style is Orchestration, Parallel or Choreography.
+	style string
 	// byCommand has the orders' service approve an order by a command to itself.
 	byCommand bool
-	ends      []func() error
 }
 
 // usage counts up.
@@ -90,10 +97,11 @@ func (s *system) startBroker(ctx context.Context, dir string) (*nats.Broker, err
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// handlers is how a system's services handle their commands, in transactions of type T.
+// handlers is how a system's services handle their commands, in transactions of type T, or react to each
+// other's events.
 type handlers[T any] struct {
 	create, reject, approve local[T]
-	register                func(name string, s *service.Service)
+	register, react         func(name string, s *service.Service)
 }
 
 // startService runs a service on its store until the system is closed.
@@ -102,11 +110,7 @@ func startService[T skald.Tx](ctx context.Context, s *system, name string, store
 	if err != nil {
 		return err
 	}
-	h.register(name, svc)
-	if name == "order" {
-		sagas := saga.Register(svc, definition(h, s.byCommand))
-		s.run = func(ctx context.Context, o order) error { return place(ctx, sagas, o) }
-	}
+	join(s, name, svc, h)
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(running) }()
@@ -114,11 +118,28 @@ func startService[T skald.Tx](ctx context.Context, s *system, name string, store
 	return nil
 }
 
-// place starts a saga in the transaction of the next batch, and awaits its end.
-func place(ctx context.Context, sagas *saga.Saga[order], o order) error {
-	outcome, err := sagas.Run(ctx, o.key(), o)
+// join gives a service its part; that of the orders runs the saga.
+func join[T skald.Tx](s *system, name string, svc *service.Service, h handlers[T]) {
+	if s.form.style == Choreography {
+		h.react(name, svc)
+	} else {
+		h.register(name, svc)
+	}
+	switch {
+	case name != "order":
+	case s.form.style == Choreography:
+		tracked := saga.Track(svc, choreography, orderCreated)
+		s.run = func(ctx context.Context, o order) error { return choreograph(ctx, svc, tracked, h.create, o) }
+	default:
+		sagas := saga.Register(svc, definition(h, s.form))
+		s.run = func(ctx context.Context, o order) error { return ended(sagas.Run(ctx, o.key(), o)) }
+	}
+}
+
+// ended refuses an outcome that is no end.
+func ended(outcome saga.Outcome[order], err error) error {
 	if err == nil && !outcome.Status.Ended() {
-		err = fmt.Errorf("order %s is %s: %s", o.key(), outcome.Status, outcome.Reason)
+		err = fmt.Errorf("order %s is %s: %s", outcome.State.key(), outcome.Status, outcome.Reason)
 	}
 	return err
 }

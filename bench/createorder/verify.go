@@ -3,6 +3,7 @@ package createorder
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // verdict is what the databases say after a window.
@@ -28,6 +29,18 @@ var (
 	compareCash = fmt.Sprintf(`SELECT CAST((SELECT sum(%d - balance) FROM accounts) -
 (SELECT coalesce(sum(amount), 0) FROM authorizations WHERE state = 'APPROVED') AS bigint)`, initialBalance)
 )
+
+// settled is the verdict once everything has come to rest: the end of a choreography is known before
+// the last service has heard of it.
+func (s *system) settled(ctx context.Context, started int64) (verdict, error) {
+	const enough = 5 * time.Second
+	for began := time.Now(); ; pause(ctx, 20*time.Millisecond) {
+		v, err := s.verify(ctx)
+		if err != nil || v.holds(started) || time.Since(began) > enough {
+			return v, err
+		}
+	}
+}
 
 // verify compares the databases with each other.
 func (s *system) verify(ctx context.Context) (v verdict, err error) {

@@ -65,19 +65,22 @@ type local[T any] func(ctx context.Context, tx T, o *order) error
 
 // definition is the saga. Its last step is local, like the first; byCommand, the orders' service
 // sends a command for it to itself.
-func definition[T any](h handlers[T], byCommand bool) saga.Definition[order] {
+func definition[T any](h handlers[T], f form) saga.Definition[order] {
+	type compensatable = saga.Compensatable[order]
+	verify := compensatable{Name: "verify consumer", Do: saga.Call(verifyConsumer, itself)}
+	ticket := compensatable{Name: "create ticket", Do: saga.Call(createTicket, itself), Undo: saga.Call(rejectTicket, itself)}
+	prepare := []compensatable{verify, ticket}
+	if f.style == Parallel {
+		prepare = []compensatable{{Name: "prepare", Parallel: [][]compensatable{{verify}, {ticket}}}}
+	}
 	approve := saga.Step[order]{Name: "approve order", Do: saga.Local(h.approve)}
-	if byCommand {
+	if f.byCommand {
 		approve.Do = saga.Call(approveOrder, itself)
 	}
 	return saga.Definition[order]{
-		Name: "bench.create-order",
-		Compensatable: []saga.Compensatable[order]{
-			{Name: "create order", Do: saga.Local(h.create), Undo: saga.Local(h.reject)},
-			{Name: "verify consumer", Do: saga.Call(verifyConsumer, itself)},
-			{Name: "create ticket", Do: saga.Call(createTicket, itself), Undo: saga.Call(rejectTicket, itself)},
-		},
-		Pivot:     saga.Step[order]{Name: "authorize card", Do: saga.Call(authorize, itself)},
-		Retriable: []saga.Step[order]{{Name: "confirm ticket", Do: saga.Call(confirmTicket, itself)}, approve},
+		Name:          "bench.create-order",
+		Compensatable: append([]compensatable{{Name: "create order", Do: saga.Local(h.create), Undo: saga.Local(h.reject)}}, prepare...),
+		Pivot:         saga.Step[order]{Name: "authorize card", Do: saga.Call(authorize, itself)},
+		Retriable:     []saga.Step[order]{{Name: "confirm ticket", Do: saga.Call(confirmTicket, itself)}, approve},
 	}
 }
