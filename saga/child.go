@@ -106,7 +106,7 @@ func (s *session) startChild(ctx context.Context, in *instance, e machine.Perfor
 
 // cancelChild asks a step's child to compensate. One that cannot any more says so with its end.
 func (s *session) cancelChild(ctx context.Context, in *instance, e machine.Perform) error {
-	child, err := s.load(ctx, in.family.Children[e.Step])
+	child, err := s.find(ctx, in.family.Children[e.Step])
 	if err != nil {
 		return err
 	}

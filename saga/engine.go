@@ -153,7 +153,7 @@ func (e *Engine) Handle(ctx context.Context, tx skald.Tx, m *skald.Message) erro
 		return err
 	}
 	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.load(ctx, id)
+		in, err := s.find(ctx, id)
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (s *Saga[S]) outside(ctx context.Context, tx skald.Tx, doing, key string, f
 // Cancel lets an operator cancel a saga as [Saga.Cancel] does.
 func (e *Engine) Cancel(ctx context.Context, tx skald.Tx, id skald.ID, reason string) error {
 	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.load(ctx, id)
+		in, err := s.find(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (e *Engine) Cancel(ctx context.Context, tx skald.Tx, id skald.ID, reason st
 // Signal ends a wait of a saga as [Saga.Signal] does.
 func (e *Engine) Signal(ctx context.Context, tx skald.Tx, id skald.ID, step string, content any) error {
 	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.load(ctx, id)
+		in, err := s.find(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func (s *session) live(ctx context.Context, name, key string) (*instance, error)
 	if found == nil || err != nil {
 		return nil, err
 	}
-	in, err := s.load(ctx, found.ID)
+	in, err := s.find(ctx, found.ID)
 	if err != nil || in.record.Status.Ended() { // it ends in this very batch
 		return nil, err
 	}

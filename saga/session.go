@@ -12,30 +12,15 @@ import (
 	"github.com/skald-go/skald/internal/unit"
 )
 
-// session is the engine's share of a unit of work: the instances it has loaded or started,
-// and what is to be written of them once, at the end.
-type session struct {
-	engine *Engine
-	work   *unit.Work
-	loaded map[skald.ID]*instance
-	// saved lists the changed instances in the order of their first change.
-	saved   []*instance
-	history []Entry
+// session is the engine's share of a unit of work as to sagas.
+type session struct{ shelf[instance] }
 
-	// What the current message changed, to be forgotten by Reset.
-	mark struct {
-		history int
-		changed []before
-	}
-}
-
-// instance is a saga in memory: its record as it will be written, and the machine's view.
+// instance is a saga in memory, and the machine's view of it.
 type instance struct {
-	record  Record
+	row
 	machine machine.Instance
 	family  family
 	script  *script
-	dirty   bool
 }
 
 // progress is what is stored of an instance beside its state.
@@ -44,102 +29,23 @@ type progress struct {
 	Family family `json:"family,omitzero"`
 }
 
-// before is an instance as it was before the current message.
-type before struct {
-	in   *instance
-	copy instance
-	new  bool
-}
-
 func newSession(e *Engine, work *unit.Work) *session {
-	return &session{engine: e, work: work, loaded: map[skald.ID]*instance{}}
+	return &session{newShelf(e, work, traits[instance]{
+		row: func(in *instance) *row { return &in.row },
+		open: func(r Record) *instance {
+			if e.tracked[r.Name] != nil {
+				return nil
+			}
+			return &instance{row: row{record: r}}
+		},
+		cache: &e.cache, cached: func() bool { return true },
+	})}
 }
 
-// Mark implements [unit.Part].
-func (s *session) Mark() {
-	s.mark.history, s.mark.changed = len(s.history), s.mark.changed[:0]
-}
-
-// Reset implements [unit.Part].
-func (s *session) Reset() {
-	s.history = s.history[:s.mark.history]
-	for i := len(s.mark.changed) - 1; i >= 0; i-- {
-		b := &s.mark.changed[i]
-		if b.new {
-			delete(s.loaded, b.in.record.ID)
-		}
-		*b.in = b.copy
-	}
-	s.mark.changed = s.mark.changed[:0]
-}
-
-// Flush implements [unit.Part]: one statement for the instances, one for the history.
-func (s *session) Flush(ctx context.Context, work *unit.Work) error {
-	records := make([]Record, 0, len(s.saved))
-	soon := false
-	for _, in := range s.saved {
-		if !in.dirty {
-			continue
-		}
-		in.dirty = false
-		records = append(records, in.record)
-		soon = soon || !in.record.DueAt.IsZero() && in.record.DueAt.Before(work.Now.Add(timerLook))
-		if in.record.Status.Ended() || in.record.Status == Parked {
-			work.Committed = append(work.Committed, func() { s.engine.waiters.wake(&in.record) })
-		} else {
-			work.Committed = append(work.Committed, func() { s.engine.cache.put(in.record.ID, in) })
-		}
-	}
-	if soon {
-		work.Committed = append(work.Committed, s.engine.rearm)
-	}
-	if err := s.engine.Store.SaveSagas(ctx, work.Tx, records); err != nil {
-		return err
-	}
-	return s.engine.Store.AddHistory(ctx, work.Tx, s.history)
-}
-
-// preload has those of ids loaded, now or a little later, that the session does not have yet.
-func (s *session) preload(ctx context.Context, ids []skald.ID) error {
-	missing := make([]skald.ID, 0, len(ids))
-	asked := make(map[skald.ID]bool, len(ids))
-	for _, id := range ids {
-		if !s.has(id) && !asked[id] {
-			asked[id] = true
-			missing = append(missing, id)
-		}
-	}
-	if later, ok := s.engine.Store.(Preloader); ok {
-		return later.PreloadSagas(ctx, s.work.Tx, missing, s.keep)
-	}
-	return s.loadNow(ctx, missing)
-}
-
-// has reports whether the session has a saga, which may come from the cache.
-func (s *session) has(id skald.ID) bool {
-	if s.loaded[id] == nil {
-		if in := s.engine.cache.take(id); in != nil {
-			s.loaded[id] = in
-		}
-	}
-	return s.loaded[id] != nil
-}
-
-func (s *session) loadNow(ctx context.Context, ids []skald.ID) error {
-	records, err := s.engine.Store.LoadSagas(ctx, s.work.Tx, ids)
-	s.keep(records)
-	return err
-}
-
-func (s *session) keep(records []Record) {
-	for i := range records {
-		s.loaded[records[i].ID] = &instance{record: records[i]}
-	}
-}
-
-func (s *session) load(ctx context.Context, id skald.ID) (*instance, error) {
+// find returns a saga; an error when there is none of that id.
+func (s *session) find(ctx context.Context, id skald.ID) (*instance, error) {
 	if !s.has(id) {
-		if err := s.loadNow(ctx, []skald.ID{id}); err != nil {
+		if err := s.load(ctx, []skald.ID{id}); err != nil {
 			return nil, err
 		}
 	}
@@ -173,7 +79,7 @@ func (s *session) open(in *instance) error {
 // start adds a new instance and runs it up to its first command.
 func (s *session) start(ctx context.Context, record Record, found *script, parent *origin) error {
 	in := &instance{script: found, family: family{Parent: parent}}
-	s.mark.changed = append(s.mark.changed, before{in: in, copy: *in, new: true})
+	s.remember(in)
 	in.record = record
 	s.loaded[record.ID] = in
 	written := len(s.history)
@@ -333,16 +239,6 @@ func (s *session) send(ctx context.Context, in *instance, e machine.Perform, act
 	return s.engine.Outbox.Add(ctx, s.work.Tx, m)
 }
 
-// remember keeps the instance as it was before the current message.
-func (s *session) remember(in *instance) {
-	for i := range s.mark.changed {
-		if s.mark.changed[i].in == in {
-			return
-		}
-	}
-	s.mark.changed = append(s.mark.changed, before{in: in, copy: *in})
-}
-
 // settle writes the machine's view into the record.
 func (s *session) settle(in *instance) error {
 	encoded, err := json.Marshal(progress{in.machine, in.family})
@@ -356,10 +252,6 @@ func (s *session) settle(in *instance) error {
 		r.Step = at
 	}
 	r.UpdatedAt = s.work.Now
-	if !in.dirty {
-		in.dirty = true
-		r.Revision++
-		s.saved = append(s.saved, in)
-	}
+	s.changed(in)
 	return nil
 }

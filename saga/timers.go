@@ -97,13 +97,11 @@ func (e *Engine) fire(ctx context.Context, due []Due) []error {
 func (e *Engine) fireTogether(ctx context.Context, due []Due) error {
 	return e.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
 		return e.within(ctx, tx, func(s *session) error {
-			var ids []skald.ID
-			for _, d := range due {
-				if !s.has(d.ID) {
-					ids = append(ids, d.ID)
-				}
+			ids := make([]skald.ID, len(due))
+			for i, d := range due {
+				ids[i] = d.ID
 			}
-			if err := s.loadNow(ctx, ids); err != nil {
+			if err := s.load(ctx, s.missing(ids)); err != nil {
 				return err
 			}
 			for _, d := range due {
@@ -119,12 +117,12 @@ func (e *Engine) fireTogether(ctx context.Context, due []Due) error {
 // Timeout applies a saga's deadline if it has passed, inside a batch.
 func (e *Engine) Timeout(ctx context.Context, tx skald.Tx, id skald.ID) error {
 	return e.within(ctx, tx, func(s *session) error {
-		if in := s.loaded[id]; in == nil || e.tracked[in.record.Name] != nil {
+		if !s.has(id) {
 			if tracked, err := e.step(ctx, tx, id, machine.Timeout{}); tracked || err != nil {
 				return err
 			}
 		}
-		in, err := s.load(ctx, id)
+		in, err := s.find(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -143,7 +141,7 @@ func (e *Engine) Resume(ctx context.Context, tx skald.Tx, id skald.ID, reason st
 		return err
 	}
 	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.load(ctx, id)
+		in, err := s.find(ctx, id)
 		if err != nil {
 			return err
 		}

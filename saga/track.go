@@ -143,7 +143,7 @@ func (e *Engine) Observe(ctx context.Context, tx skald.Tx, m *skald.Message) err
 		return nil
 	}
 	return e.following(ctx, tx, func(f *follows) error {
-		in, err := f.load(ctx, c.ID)
+		in, err := f.find(ctx, c.ID)
 		if err != nil {
 			return err
 		}
