@@ -27,7 +27,8 @@ type receipt struct {
 
 // commandOwners are the services that take commands, by channel.
 var commandOwners = map[string]string{
-	orderapi.Commands: "order", consumerapi.Commands: "consumer", kitchenapi.Commands: "kitchen", accountingapi.Commands: "accounting",
+	orderapi.Commands: "order", consumerapi.Commands: "consumer", restaurantapi.Commands: "restaurant",
+	kitchenapi.Commands: "kitchen", accountingapi.Commands: "accounting",
 }
 
 // eventSubscribers are the groups that handle an event, by its wire name.

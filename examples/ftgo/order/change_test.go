@@ -103,7 +103,7 @@ func aRefusedRevisionIsUndoneAndTheNextOneIsNot(t *testing.T, on hosttest.Store)
 // An order that is changed shows that it no longer knows why an earlier change was refused.
 func TestTheLastRefusalIsClearedByTheNextChange(t *testing.T) {
 	release := make(chan struct{})
-	w := newWorldWith(t, hosttest.SQLite, nil, func(accountingapi.Reversal) error { <-release; return nil })
+	w := newWorldWith(t, hosttest.SQLite, answers{reverse: func(accountingapi.Reversal) error { <-release; return nil }})
 	id := w.approved(t)
 	w.post(t, 202, "/v1/orders/"+id+"/revise", `{"lineItems":[{"menuItemId":"soup","quantity":100}]}`)
 	w.states(t, id)
@@ -120,7 +120,7 @@ func TestTheLastRefusalIsClearedByTheNextChange(t *testing.T) {
 
 func TestAStreamTellsACancelsChanges(t *testing.T) {
 	release := make(chan struct{})
-	w := newWorldWith(t, hosttest.SQLite, nil, func(accountingapi.Reversal) error { <-release; return nil })
+	w := newWorldWith(t, hosttest.SQLite, answers{reverse: func(accountingapi.Reversal) error { <-release; return nil }})
 	id := w.approved(t)
 	if states := w.states(t, id); states != "APPROVED" {
 		t.Errorf("states %s", states)

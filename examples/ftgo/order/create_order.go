@@ -57,6 +57,8 @@ func (o *orders) createOrderSaga() saga.Definition[creation] {
 // creation is the saga's state.
 type creation struct {
 	Order Order `json:"order"`
+	// State is the pending state in which the saga holds the order.
+	State orderapi.State `json:"state"`
 	refused
 }
 
@@ -89,7 +91,9 @@ func (c creation) charge() accountingapi.Charge {
 	}
 }
 
-func (c creation) approval() orderapi.Order { return orderapi.Order{OrderID: c.Order.ID} }
+func (c creation) approval() orderapi.Approval {
+	return orderapi.Approval{OrderID: c.Order.ID, From: c.State}
+}
 
 // refused is the part of a saga's state that remembers why it is undone.
 type refused struct {
@@ -109,7 +113,7 @@ func (r *refused) reason() string {
 }
 
 func (o *orders) create(ctx context.Context, tx *sql.Tx, c *creation) error {
-	if err := o.store.add(ctx, tx, c.Order, time.Now().UnixMicro()); err != nil {
+	if err := o.store.add(ctx, tx, c.Order, c.State, time.Now().UnixMicro()); err != nil {
 		return err
 	}
 	return o.audit.Effect(ctx, tx, c.Order.ID, stepCreate, audit.Do)
@@ -119,14 +123,14 @@ func (o *orders) reject(ctx context.Context, tx *sql.Tx, c *creation) error {
 	if err := o.audit.Effect(ctx, tx, c.Order.ID, stepCreate, audit.Undo); err != nil {
 		return err
 	}
-	return o.leave(ctx, tx, orderapi.ApprovalPending, change{ID: c.Order.ID, State: orderapi.StateRejected, RejectionReason: c.reason()})
+	return o.leave(ctx, tx, c.State, change{ID: c.Order.ID, State: orderapi.StateRejected, RejectionReason: c.reason()})
 }
 
-func (o *orders) approve(ctx context.Context, tx *sql.Tx, order orderapi.Order) (orderapi.Approved, error) {
-	if err := o.audit.Effect(ctx, tx, order.OrderID, stepApprove, audit.Do); err != nil {
+func (o *orders) approve(ctx context.Context, tx *sql.Tx, a orderapi.Approval) (orderapi.Approved, error) {
+	if err := o.audit.Effect(ctx, tx, a.OrderID, stepApprove, audit.Do); err != nil {
 		return orderapi.Approved{}, err
 	}
-	return orderapi.Approved{}, o.leave(ctx, tx, orderapi.ApprovalPending, change{ID: order.OrderID, State: orderapi.StateApproved})
+	return orderapi.Approved{}, o.leave(ctx, tx, a.From, change{ID: a.OrderID, State: orderapi.StateApproved})
 }
 
 // leave leaves a pending state and tells the order's streams once that is committed.

@@ -1,6 +1,5 @@
 // Package order is the order service: it takes orders, checks them against its replicas of
-// restaurants and consumers, and runs the
-// sagas that create, cancel and revise them.
+// restaurants and consumers, and runs the sagas that create, cancel and revise them.
 package order
 
 import (
@@ -20,9 +19,6 @@ import (
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 )
-
-// Orchestration is the style in which a saga's orchestrator sends commands and reads replies.
-const Orchestration = "orchestration"
 
 // Order is an order as it was placed: priced, and checked against the replicas at the versions
 // that it names.
@@ -67,7 +63,7 @@ type orders struct {
 	restaurants *replica.Restaurants
 	consumers   watch.Hub[struct{}]
 	changes     watch.Hub[change]
-	createOrder *saga.Saga[creation]
+	styles      map[string]style // by the name in the request
 	cancelOrder *saga.Saga[cancellation]
 	reviseOrder *saga.Saga[revision]
 }
@@ -83,7 +79,7 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	service.HandleCommand(h.Service, orderapi.ApproveOrder, o.approve)
 	service.HandleCommand(h.Service, orderapi.ConfirmCancelOrder, o.confirmCancel)
 	service.HandleCommand(h.Service, orderapi.ConfirmReviseOrder, o.confirmRevise)
-	o.createOrder = saga.Register(h.Service, o.createOrderSaga())
+	o.registerStyles()
 	o.cancelOrder = saga.Register(h.Service, o.cancelOrderSaga())
 	o.reviseOrder = saga.Register(h.Service, o.reviseOrderSaga())
 	return o.routes(), nil

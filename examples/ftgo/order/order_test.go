@@ -69,10 +69,18 @@ const dear = 10_000
 
 func newWorld(t *testing.T, on hosttest.Store, decline func(accountingapi.Charge) error) *world {
 	t.Helper()
-	return newWorldWith(t, on, decline, nil)
+	return newWorldWith(t, on, answers{charge: decline})
 }
 
-func newWorldWith(t *testing.T, on hosttest.Store, decline func(accountingapi.Charge) error, reverse func(accountingapi.Reversal) error) *world {
+// answers are what the others say; nil says yes.
+type answers struct {
+	verify  func(consumerapi.Verification) error
+	details func(restaurantapi.OrderDetails) error
+	charge  func(accountingapi.Charge) error
+	reverse func(accountingapi.Reversal) error
+}
+
+func newWorldWith(t *testing.T, on hosttest.Store, say answers) *world {
 	t.Helper()
 	broker := skaldtest.NewBroker(skaldtest.BrokerConfig{})
 	h := hosttest.New(t, on, "order", broker)
@@ -85,18 +93,19 @@ func newWorldWith(t *testing.T, on hosttest.Store, decline func(accountingapi.Ch
 		t.Fatal(err)
 	}
 	o := &others{service: s}
-	answer(o, consumerapi.VerifyConsumer, nil)
+	answer(o, consumerapi.VerifyConsumer, say.verify)
+	answer(o, restaurantapi.ValidateOrderDetails, say.details)
 	answer(o, kitchenapi.CreateTicket, nil)
 	answer(o, kitchenapi.ConfirmTicket, nil)
 	answer(o, kitchenapi.RejectTicket, nil)
-	answer(o, accountingapi.AuthorizeCard, decline)
+	answer(o, accountingapi.AuthorizeCard, say.charge)
 	answer(o, kitchenapi.BeginCancelTicket, nil)
 	answer(o, kitchenapi.UndoCancelTicket, nil)
 	answer(o, kitchenapi.ConfirmCancelTicket, nil)
 	answer(o, kitchenapi.BeginReviseTicket, nil)
 	answer(o, kitchenapi.UndoReviseTicket, nil)
 	answer(o, kitchenapi.ConfirmReviseTicket, nil)
-	answer(o, accountingapi.ReverseAuthorization, reverse)
+	answer(o, accountingapi.ReverseAuthorization, say.reverse)
 	answer(o, accountingapi.ReviseAuthorization, func(r accountingapi.Revision) error {
 		if r.Amount > dear {
 			return skald.Refuse(accountingapi.RefusedDeclined, "no credit").Keep()
@@ -126,7 +135,12 @@ func (w *world) tell(t *testing.T) {
 // place posts an order that is accepted and returns its id.
 func (w *world) place(t *testing.T, headers ...string) string {
 	t.Helper()
-	answer := hosttest.Do(t, w, http.MethodPost, "/v1/orders", goodOrder, headers...)
+	return w.placed(t, goodOrder, headers...).ID
+}
+
+func (w *world) placed(t *testing.T, body string, headers ...string) change {
+	t.Helper()
+	answer := hosttest.Do(t, w, http.MethodPost, "/v1/orders", body, headers...)
 	var c change
 	if err := json.Unmarshal(answer.Body.Bytes(), &c); err != nil || answer.Code != 202 {
 		t.Fatalf("%d %s, %v", answer.Code, answer.Body, err)
@@ -134,7 +148,7 @@ func (w *world) place(t *testing.T, headers ...string) string {
 	if location := answer.Header().Get("Location"); location != "/v1/orders/"+c.ID {
 		t.Errorf("location %q", location)
 	}
-	return c.ID
+	return c
 }
 
 // states follows the order's stream to its end.

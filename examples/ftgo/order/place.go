@@ -153,12 +153,13 @@ func price(fields *httpkit.Fields, lines []requestItem, ordering consumer, resta
 	return items, total
 }
 
-// start stores the order and begins its saga, unless another request with the same key came
-// first.
+// start stores the order and begins its creation in the style that it asks for, unless another
+// request with the same key came first.
 func (o *orders) start(ctx context.Context, placed Order) (change, error) {
 	var accepted change
+	chosen := o.styles[placed.Coordination]
 	err := service.Transact(ctx, o.service, func(ctx context.Context, tx *sql.Tx) error {
-		accepted = change{ID: placed.ID, State: orderapi.ApprovalPending}
+		accepted = change{ID: placed.ID, State: chosen.placed}
 		if placed.IdempotencyKey != "" {
 			earlier, ok, err := o.repeated(ctx, tx, placed.ConsumerID, placed.IdempotencyKey, placed.RequestHash)
 			if ok || err != nil {
@@ -166,7 +167,7 @@ func (o *orders) start(ctx context.Context, placed Order) (change, error) {
 				return err
 			}
 		}
-		return o.createOrder.Start(ctx, tx, placed.ID, creation{Order: placed})
+		return chosen.start(ctx, tx, placed)
 	})
 	if err != nil { // accepted may still be written: the request may be gone before its batch
 		return change{}, err

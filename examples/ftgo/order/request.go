@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
 )
 
@@ -40,16 +42,18 @@ func (r *request) check() error {
 	fields.Text("deliveryAddress.zone", r.DeliveryAddress.Zone, maxText)
 	fields.Text("deliveryAddress.street", r.DeliveryAddress.Street, maxText)
 	checkItems(&fields, r.LineItems)
-	switch r.Coordination {
-	case "":
-		r.Coordination = Orchestration
-	case Orchestration:
-	case "choreography", "parallel":
-		fields.Add("coordination", "%q does not work yet; %q does", r.Coordination, Orchestration)
-	default:
-		fields.Add("coordination", "there is no %.40q; today it is %q", r.Coordination, Orchestration)
-	}
+	r.Coordination = checkStyle(&fields, r.Coordination)
 	return fields.Err()
+}
+
+func checkStyle(fields *httpkit.Fields, style string) string {
+	if style == "" {
+		return orderapi.Styles[0]
+	}
+	if !slices.Contains(orderapi.Styles, style) {
+		fields.Add("coordination", "there is no %.40q; there are %s", style, strings.Join(orderapi.Styles, ", "))
+	}
+	return style
 }
 
 // revisionRequest is the body of POST /v1/orders/{id}/revise.

@@ -56,7 +56,8 @@ func TestARequestIsCheckedFieldByField(t *testing.T) {
 	}{
 		"good":                 {"", "", ""},
 		"orchestration":        {`"lineItems"`, `"coordination":"orchestration","lineItems"`, ""},
-		"choreography":         {`"lineItems"`, `"coordination":"choreography","lineItems"`, "coordination"},
+		"parallel":             {`"lineItems"`, `"coordination":"parallel","lineItems"`, ""},
+		"no style":             {`"lineItems"`, `"coordination":"prayer","lineItems"`, "coordination"},
 		"no consumer":          {`"consumerId"`, `"consumer"`, "consumerId"},
 		"no UUID":              {consumerID, "7", "consumerId"},
 		"no zone":              {`"north"`, `""`, "deliveryAddress.zone"},
@@ -74,6 +75,14 @@ func TestARequestIsCheckedFieldByField(t *testing.T) {
 				t.Errorf("named %q, want %q", got, test.fields)
 			}
 		})
+	}
+}
+
+func TestWhoNamesNoStyleIsToldWhichThereAre(t *testing.T) {
+	var fields httpkit.Fields
+	checkStyle(&fields, "prayer")
+	if told := fields.Err().Error(); !strings.Contains(told, strings.Join(orderapi.Styles, ", ")) {
+		t.Error(told)
 	}
 }
 
@@ -103,6 +112,7 @@ func TestTheHashIsThatOfWhatIsAskedFor(t *testing.T) {
 	for name, other := range map[string]string{
 		"quantity": strings.Replace(goodOrder, `"quantity":2`, `"quantity":3`, 1),
 		"street":   strings.Replace(goodOrder, "Road 7", "Road 8", 1),
+		"style":    strings.Replace(goodOrder, "{", `{"coordination":"parallel",`, 1),
 	} {
 		if hash(other) == first {
 			t.Errorf("another %s is the same request", name)

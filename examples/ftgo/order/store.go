@@ -40,8 +40,8 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 		host.Query{Into: &s.upsertConsumer, SQL: upsertConsumer})
 }
 
-// add inserts a new order in APPROVAL_PENDING.
-func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, at int64) error {
+// add inserts a new order in a pending state.
+func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, in orderapi.State, at int64) error {
 	items, err := json.Marshal(o.LineItems)
 	if err != nil {
 		return fmt.Errorf("encode the line items of order %s: %w", o.ID, err)
@@ -50,7 +50,7 @@ func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, at int64) error {
 	if o.IdempotencyKey != "" {
 		key, hash = o.IdempotencyKey, o.RequestHash
 	}
-	_, err = host.Exec(ctx, tx, s.insertOrder, o.ID, o.ConsumerID, o.RestaurantID, string(orderapi.ApprovalPending),
+	_, err = host.Exec(ctx, tx, s.insertOrder, o.ID, o.ConsumerID, o.RestaurantID, string(in),
 		int64(o.Total), string(items), o.DeliveryAddress.Zone, o.DeliveryAddress.Street, o.Coordination, key, hash, at, at)
 	if err != nil {
 		return fmt.Errorf("insert order %s: %w", o.ID, err)

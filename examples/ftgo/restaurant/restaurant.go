@@ -1,5 +1,5 @@
 // Package restaurant is the restaurant service: it owns restaurants, their delivery zones and
-// menus, and tells the others of every change.
+// menus, tells the others of every change, and says whether one takes an order.
 package restaurant
 
 import (
@@ -33,6 +33,7 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 		return nil, err
 	}
 	r := &restaurants{service: h.Service, logger: h.Logger, store: s}
+	service.HandleCommand(h.Service, restaurantapi.ValidateOrderDetails, r.validate)
 	return r.routes(), nil
 }
 
@@ -97,7 +98,7 @@ func (s *restaurants) reviseMenu(w http.ResponseWriter, r *http.Request) error {
 	}
 	var revised restaurantapi.Restaurant
 	err = service.Transact(r.Context(), s.service, func(ctx context.Context, tx *sql.Tx) error {
-		found, ok, err := s.store.find(ctx, tx, id)
+		found, ok, err := s.store.lock(ctx, tx, id)
 		if err != nil {
 			return err
 		}

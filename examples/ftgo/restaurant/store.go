@@ -50,17 +50,22 @@ func (s *store) save(ctx context.Context, tx *sql.Tx, r restaurantapi.Restaurant
 	return nil
 }
 
-// find reads a restaurant, and with a transaction keeps others from changing it; false when there
-// is no such restaurant.
+// find reads a restaurant, in tx when there is one; false when there is no such restaurant.
 func (s *store) find(ctx context.Context, tx *sql.Tx, id string) (restaurantapi.Restaurant, bool, error) {
+	return read(ctx, tx, s.selectByID, id)
+}
+
+// lock reads a restaurant that is to be changed, and keeps others from changing it; false when there
+// is no such restaurant.
+func (s *store) lock(ctx context.Context, tx *sql.Tx, id string) (restaurantapi.Restaurant, bool, error) {
+	return read(ctx, tx, s.lockByID, id)
+}
+
+func read(ctx context.Context, tx *sql.Tx, query host.Statement, id string) (restaurantapi.Restaurant, bool, error) {
 	var (
 		r       restaurantapi.Restaurant
 		content []byte
 	)
-	query := s.selectByID
-	if tx != nil {
-		query = s.lockByID
-	}
 	err := host.QueryRow(ctx, tx, query, id).Scan(&content)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, false, nil

@@ -14,11 +14,11 @@ import (
 // service as a participant like the others.
 const Commands = "ftgo.order"
 
-// ApproveOrder ends the creation of an order: APPROVAL_PENDING becomes APPROVED.
-var ApproveOrder = skald.Command[Order, Approved]{
+// ApproveOrder ends the creation of an order: the pending state that it is in becomes APPROVED.
+var ApproveOrder = skald.Command[Approval, Approved]{
 	Name:    "ftgo.order.approve-order",
 	Channel: Commands,
-	Key:     func(o Order) string { return o.OrderID },
+	Key:     func(a Approval) string { return a.OrderID },
 }
 
 // ConfirmCancelOrder ends the cancel of an order: CANCEL_PENDING becomes CANCELLED.
@@ -36,9 +36,11 @@ var ConfirmReviseOrder = skald.Command[Revision, Done]{
 	Key:     func(r Revision) string { return r.OrderID },
 }
 
-// Order names an order.
-type Order struct {
+// Approval names an order and the pending state that it leaves: APPROVAL_PENDING, or VALIDATED in the
+// parallel style.
+type Approval struct {
 	OrderID string `json:"orderId"`
+	From    State  `json:"from"`
 }
 
 // Approved says that the order is approved.
@@ -88,6 +90,8 @@ type State string
 // The states of an order.
 const (
 	ApprovalPending State = "APPROVAL_PENDING"
+	StatePending    State = "PENDING"   // of the parallel style
+	StateValidated  State = "VALIDATED" // of the parallel style
 	CancelPending   State = "CANCEL_PENDING"
 	RevisionPending State = "REVISION_PENDING"
 	StateApproved   State = "APPROVED"
@@ -96,4 +100,6 @@ const (
 )
 
 // Pending reports whether a saga runs on an order in this state: a semantic lock.
-func (s State) Pending() bool { return strings.HasSuffix(string(s), "_PENDING") }
+func (s State) Pending() bool {
+	return s == StatePending || s == StateValidated || strings.HasSuffix(string(s), "_PENDING")
+}

@@ -1,4 +1,4 @@
-// Package restaurantapi is what the restaurant service tells.
+// Package restaurantapi is what the restaurant service is asked for, answers and tells.
 package restaurantapi
 
 import (
@@ -6,8 +6,40 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/money"
 )
 
-// Events is the channel of what happens to restaurants.
-const Events = "ftgo.restaurant.events"
+// The channels of the restaurant service.
+const (
+	Commands = "ftgo.restaurant"
+	Events   = "ftgo.restaurant.events"
+)
+
+// The codes with which the details of an order are refused.
+const (
+	RefusedUnknownRestaurant = "unknown_restaurant"
+	RefusedUnknownItem       = "unknown_item"
+	RefusedOutsideZones      = "outside_delivery_zones"
+	RefusedBelowMinimum      = "below_minimum_order"
+)
+
+// ValidateOrderDetails asks whether a restaurant takes an order as it is. It changes nothing.
+var ValidateOrderDetails = skald.Command[OrderDetails, Validated]{
+	Name:     "ftgo.restaurant.validate-order-details",
+	Channel:  Commands,
+	Key:      func(d OrderDetails) string { return d.RestaurantID },
+	Refusals: []string{RefusedUnknownRestaurant, RefusedUnknownItem, RefusedOutsideZones, RefusedBelowMinimum},
+}
+
+// OrderDetails are the parts of an order that a restaurant has a say in. They name no version of the
+// restaurant: who is asked owns it, and has the newest.
+type OrderDetails struct {
+	OrderID      string       `json:"orderId"`
+	RestaurantID string       `json:"restaurantId"`
+	MenuItemIDs  []string     `json:"menuItemIds"`
+	Zone         string       `json:"zone"` // of the delivery address
+	Total        money.Amount `json:"total"`
+}
+
+// Validated says that the restaurant does.
+type Validated struct{}
 
 // RestaurantCreated tells of a new restaurant.
 var RestaurantCreated = skald.Event[Restaurant]{
