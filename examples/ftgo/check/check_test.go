@@ -24,9 +24,10 @@ var schemas = map[string][]string{
 }
 
 var (
-	createSteps = []string{"create order", "verify consumer", "create ticket", "authorize card", "confirm ticket", "approve order"}
-	cancelSteps = []string{"begin cancel", "cancel ticket", "reverse authorization", "confirm ticket cancel", "confirm cancel"}
-	reviseSteps = []string{"begin revision", "revise ticket", "revise authorization", "confirm ticket revision", "confirm revision"}
+	createSteps   = []string{"create order", "verify consumer", "create ticket", "authorize card", "confirm ticket", "approve order"}
+	parallelSteps = []string{"create order", "validate order details", "verify consumer", "validate order", "create ticket", "authorize card", "confirm ticket", "approve order"}
+	cancelSteps   = []string{"begin cancel", "cancel ticket", "reverse authorization", "confirm ticket cancel", "confirm cancel"}
+	reviseSteps   = []string{"begin revision", "revise ticket", "revise authorization", "confirm ticket revision", "confirm revision"}
 )
 
 // done are the entries of a saga's history that say that its steps landed.
@@ -40,15 +41,20 @@ func done(saga int, steps ...string) string {
 
 // world is a sound one: order o1 is approved, order o2 was declined and undone. Sagas are
 // numbered like their orders, messages 11 to 19 and 21 to 29 belong to them. Order o3 was cancelled by
-// saga 5; order o4's first revision, saga 6, was declined, and its second, saga 7, was not.
+// saga 5; order o4's first revision, saga 6, was declined, and its second, saga 7, was not. Orders o5 to
+// o7 are of the parallel style: o5 is approved by saga 51, o6 was declined and undone by saga 61 when it
+// was validated, o7 by saga 71 while it was not.
 var world = map[string]string{
 	"order": `
 		INSERT INTO orders VALUES
 			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 0, 'k1', x'00', 1, 2),
 			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', '', 0, 'k2', x'00', 1, 2),
 			('o3', 'c1', 'r1', 'CANCELLED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 1, NULL, NULL, 1, 2),
-			('o4', 'c1', 'r1', 'APPROVED', 3000, '[{"menuItemId":"pie","name":"Pie","quantity":2,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 2, NULL, NULL, 1, 2);
-		INSERT INTO consumer_replica VALUES ('c1', 1, NULL);
+			('o4', 'c1', 'r1', 'APPROVED', 3000, '[{"menuItemId":"pie","name":"Pie","quantity":2,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 2, NULL, NULL, 1, 2),
+			('o5', 'c2', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'parallel', '', '', 0, NULL, NULL, 1, 2),
+			('o6', 'c2', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'parallel', 'declined', '', 0, NULL, NULL, 1, 2),
+			('o7', 'c2', 'r1', 'REJECTED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'parallel', 'zone', '', 0, NULL, NULL, 1, 2);
+		INSERT INTO consumer_replica VALUES ('c1', 1, NULL), ('c2', 1, NULL);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES
 			({1}, 'order.create', 1, 'o1', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
@@ -57,7 +63,10 @@ var world = map[string]string{
 			({4}, 'order.create', 1, 'o4', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
 			({5}, 'order.cancel', 1, 'o3/1', '', 'completed', 'confirm cancel', '', x'', x'', '', '', NULL, 1, 2, 9),
 			({6}, 'order.revise', 1, 'o4/1', '', 'compensated', 'begin revision', 'declined', x'', x'', '', '', NULL, 1, 2, 9),
-			({7}, 'order.revise', 1, 'o4/2', '', 'completed', 'confirm revision', '', x'', x'', '', '', NULL, 1, 2, 9);
+			({7}, 'order.revise', 1, 'o4/2', '', 'completed', 'confirm revision', '', x'', x'', '', '', NULL, 1, 2, 9),
+			({51}, 'order.create-parallel', 1, 'o5', '', 'completed', 'approve order', '', x'', x'', '', '', NULL, 1, 2, 9),
+			({61}, 'order.create-parallel', 1, 'o6', '', 'compensated', 'create order', 'declined', x'', x'', '', '', NULL, 1, 2, 9),
+			({71}, 'order.create-parallel', 1, 'o7', '', 'compensated', 'create order', 'zone', x'', x'', '', '', NULL, 1, 2, 9);
 		INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES
 			({1}, 1, 1, '', 'started', ''), ({1}, 2, 1, 'create order', 'done', ''), ({1}, 3, 1, 'verify consumer', 'sent', ''),
 			({1}, 4, 1, 'verify consumer', 'done', ''), ({1}, 5, 1, 'create ticket', 'sent', ''), ({1}, 6, 1, 'create ticket', 'done', ''),
@@ -70,51 +79,67 @@ var world = map[string]string{
 			({2}, 10, 1, 'create ticket', 'undone', ''), ({2}, 11, 1, 'create order', 'undone', ''), ({2}, 12, 1, '', 'compensated', ''),
 			` + done(3, createSteps...) + `, ` + done(4, createSteps...) + `, ` + done(5, cancelSteps...) + `, ` + done(7, reviseSteps...) + `,
 			` + done(6, reviseSteps[:2]...) + `, ({6}, 3, 1, 'revise authorization', 'refused', 'declined'),
-			({6}, 4, 1, 'revise ticket', 'undone', ''), ({6}, 5, 1, 'begin revision', 'undone', '');
+			({6}, 4, 1, 'revise ticket', 'undone', ''), ({6}, 5, 1, 'begin revision', 'undone', ''),
+			` + done(51, parallelSteps...) + `, ` + done(61, parallelSteps[:5]...) + `, ({61}, 6, 1, 'authorize card', 'refused', 'declined'),
+			({61}, 7, 1, 'create ticket', 'undone', ''), ({61}, 8, 1, 'create order', 'undone', ''),
+			` + done(71, parallelSteps[:1]...) + `, ({71}, 2, 1, 'verify consumer', 'sent', ''), ({71}, 3, 1, 'validate order details', 'sent', ''),
+			({71}, 4, 1, 'validate order details', 'refused', 'zone'), ({71}, 5, 1, 'create order', 'undone', '');
 		INSERT INTO effects (operation, step, action, at) VALUES
 			('o1', 'create order', 'do', 1), ('o1', 'approve order', 'do', 1), ('o2', 'create order', 'do', 1), ('o2', 'create order', 'undo', 1),
 			('o3', 'create order', 'do', 1), ('o3', 'approve order', 'do', 1), ('o3/1', 'begin cancel', 'do', 1), ('o3/1', 'confirm cancel', 'do', 1),
 			('o4', 'create order', 'do', 1), ('o4', 'approve order', 'do', 1), ('o4/1', 'begin revision', 'do', 1), ('o4/1', 'begin revision', 'undo', 1),
-			('o4/2', 'begin revision', 'do', 1), ('o4/2', 'confirm revision', 'do', 1);
+			('o4/2', 'begin revision', 'do', 1), ('o4/2', 'confirm revision', 'do', 1),
+			('o5', 'create order', 'do', 1), ('o5', 'validate order', 'do', 1), ('o5', 'approve order', 'do', 1),
+			('o6', 'create order', 'do', 1), ('o6', 'validate order', 'do', 1), ('o6', 'create order', 'undo', 1),
+			('o7', 'create order', 'do', 1), ('o7', 'create order', 'undo', 1);
 		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES
-			({11}, 1, 'ftgo.consumer', 'ftgo.consumer.verify-consumer', 1), ({12}, 1, 'ftgo.kitchen', 'ftgo.kitchen.create-ticket', 1);
+			({11}, 1, 'ftgo.consumer', 'ftgo.consumer.verify-consumer', 1), ({12}, 1, 'ftgo.kitchen', 'ftgo.kitchen.create-ticket', 1),
+			({13}, 1, 'ftgo.restaurant', 'ftgo.restaurant.validate-order-details', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({21}, 'order', 1), ({31}, 'order', 1), ({41}, 'order', 1);`,
 	"consumer": `
-		INSERT INTO consumers VALUES ('c1', 1, 'Ada', NULL, 10000, 1);
+		INSERT INTO consumers VALUES ('c1', 1, 'Ada', NULL, 10000, 1), ('c2', 1, 'Ben', NULL, 10000, 1);
 		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES
 			({21}, 2, 'order.replies', 'ftgo.consumer.verify-consumer.reply', 1), ({21}, 2, 'order.replies', 'ftgo.consumer.verify-consumer.reply', 2),
 			({31}, 3, 'ftgo.consumer.events', 'ftgo.consumer.consumer-registered', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({11}, 'consumer', 1);`,
 	"restaurant": `
 		INSERT INTO restaurants VALUES ('r1', 1, '{}', 1, 1);
-		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({41}, 3, 'ftgo.restaurant.events', 'ftgo.restaurant.restaurant-created', 1);`,
+		INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({41}, 3, 'ftgo.restaurant.events', 'ftgo.restaurant.restaurant-created', 1);
+		INSERT INTO audit_handled (id, grp, at) VALUES ({13}, 'restaurant', 1);`,
 	"kitchen": `
 		INSERT INTO tickets VALUES
 			('o1', 'r1', 'AWAITING_ACCEPTANCE', '', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', NULL, 1, 2),
 			('o2', 'r1', 'CREATE_REJECTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', NULL, 1, 2),
 			('o3', 'r1', 'CANCELLED', '', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', NULL, 1, 2),
-			('o4', 'r1', 'ACCEPTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":2}]', NULL, 1, 2);
+			('o4', 'r1', 'ACCEPTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":2}]', NULL, 1, 2),
+			('o5', 'r1', 'AWAITING_ACCEPTANCE', '', '[{"menuItemId":"pie","name":"Pie","quantity":1}]', NULL, 1, 2),
+			('o6', 'r1', 'CREATE_REJECTED', '', '[{"menuItemId":"pie","name":"Pie","quantity":60}]', NULL, 1, 2);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
 		INSERT INTO effects (operation, step, action, at) VALUES
 			('o1', 'create ticket', 'do', 1), ('o1', 'confirm ticket', 'do', 1), ('o2', 'create ticket', 'do', 1), ('o2', 'create ticket', 'undo', 1),
 			('o3', 'create ticket', 'do', 1), ('o3', 'confirm ticket', 'do', 1), ('o3/1', 'cancel ticket', 'do', 1), ('o3/1', 'confirm ticket cancel', 'do', 1),
 			('o4', 'create ticket', 'do', 1), ('o4', 'confirm ticket', 'do', 1), ('o4/1', 'revise ticket', 'do', 1), ('o4/1', 'revise ticket', 'undo', 1),
-			('o4/2', 'revise ticket', 'do', 1), ('o4/2', 'confirm ticket revision', 'do', 1), ('o4', 'accept', 'do', 1);
+			('o4/2', 'revise ticket', 'do', 1), ('o4/2', 'confirm ticket revision', 'do', 1), ('o4', 'accept', 'do', 1),
+			('o5', 'create ticket', 'do', 1), ('o5', 'confirm ticket', 'do', 1), ('o6', 'create ticket', 'do', 1), ('o6', 'create ticket', 'undo', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'kitchen', 1), ({41}, 'kitchen', 1);`,
 	"accounting": `
-		INSERT INTO accounts VALUES ('c1', 1, 10000, 4500, 1);
+		INSERT INTO accounts VALUES ('c1', 1, 10000, 4500, 1), ('c2', 1, 10000, 1500, 1);
 		INSERT INTO authorizations VALUES ('a1', 'o1', 'c1', 1500, 'AUTHORIZED', 1, 1), ('a2', 'o2', 'c1', 90000, 'DECLINED', 1, 1),
-			('a3', 'o3', 'c1', 1500, 'REVERSED', 1, 1), ('a4', 'o4', 'c1', 3000, 'AUTHORIZED', 1, 1);
+			('a3', 'o3', 'c1', 1500, 'REVERSED', 1, 1), ('a4', 'o4', 'c1', 3000, 'AUTHORIZED', 1, 1),
+			('a5', 'o5', 'c2', 1500, 'AUTHORIZED', 1, 1), ('a6', 'o6', 'c2', 90000, 'DECLINED', 1, 1);
 		INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at) VALUES
 			('p1', 'c1', '', 'available', 'debit', 10000, 10000, 1), ('p1', 'c1', '', 'limit', 'credit', 10000, 10000, 1),
 			('p2', 'c1', 'o1', 'authorized', 'debit', 1500, 1500, 1), ('p2', 'c1', 'o1', 'available', 'credit', 1500, 8500, 1),
 			('p3', 'c1', 'o3', 'authorized', 'debit', 1500, 3000, 1), ('p3', 'c1', 'o3', 'available', 'credit', 1500, 7000, 1),
 			('p4', 'c1', 'o4', 'authorized', 'debit', 1500, 4500, 1), ('p4', 'c1', 'o4', 'available', 'credit', 1500, 5500, 1),
 			('p5', 'c1', 'o3', 'available', 'debit', 1500, 7000, 1), ('p5', 'c1', 'o3', 'authorized', 'credit', 1500, 3000, 1),
-			('p6', 'c1', 'o4', 'authorized', 'debit', 1500, 4500, 1), ('p6', 'c1', 'o4', 'available', 'credit', 1500, 5500, 1);
+			('p6', 'c1', 'o4', 'authorized', 'debit', 1500, 4500, 1), ('p6', 'c1', 'o4', 'available', 'credit', 1500, 5500, 1),
+			('p7', 'c2', '', 'available', 'debit', 10000, 10000, 1), ('p7', 'c2', '', 'limit', 'credit', 10000, 10000, 1),
+			('p8', 'c2', 'o5', 'authorized', 'debit', 1500, 1500, 1), ('p8', 'c2', 'o5', 'available', 'credit', 1500, 8500, 1);
 		INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'authorize card', 'do', 1), ('o2', 'authorize card', 'decline', 1),
 			('o3', 'authorize card', 'do', 1), ('o3/1', 'reverse authorization', 'do', 1),
-			('o4', 'authorize card', 'do', 1), ('o4/1', 'revise authorization', 'decline', 1), ('o4/2', 'revise authorization', 'do', 1);
+			('o4', 'authorize card', 'do', 1), ('o4/1', 'revise authorization', 'decline', 1), ('o4/2', 'revise authorization', 'do', 1),
+			('o5', 'authorize card', 'do', 1), ('o6', 'authorize card', 'decline', 1);
 		INSERT INTO audit_handled (id, grp, at) VALUES ({31}, 'accounting', 1);`,
 }
 
@@ -167,7 +192,7 @@ func TestASoundWorldHasNoViolations(t *testing.T) {
 	for _, v := range report.Violations {
 		t.Error(v)
 	}
-	if report.Orders != 4 || report.Sagas != 7 || report.Messages != 5 || len(report.Services) != 5 {
+	if report.Orders != 7 || report.Sagas != 10 || report.Messages != 6 || len(report.Services) != 5 {
 		t.Errorf("%+v", report)
 	}
 }
@@ -222,11 +247,15 @@ var planted = []struct {
 	{"a ticket's revision pends without a saga", 4, "kitchen", `UPDATE tickets SET state = 'REVISION_PENDING' WHERE id = 'o4'`, "o4"},
 	{"a cancel that goes on for ever", 4, "order", `UPDATE skald_sagas SET status = 'running' WHERE key = 'o3/1'`, "has not ended"},
 	{"parked, and its order released", 4, "order", `UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o4/2'`, "does not hold"},
+	{"an order pends in parallel without a saga", 4, "order", `UPDATE orders SET state = 'PENDING' WHERE id = 'o7'`, "order o7 is PENDING"},
+	{"a validated order pends without a saga", 4, "order", `UPDATE orders SET state = 'VALIDATED' WHERE id = 'o6'`, "order o6 is VALIDATED"},
+	{"parked in parallel, and its order released", 4, "order", `UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o5'`, "does not hold"},
 
 	{"a lock held by a saga that has ended", 5, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`, "o2"},
 	{"a lock with two holders", 5, "order", `UPDATE skald_sagas SET status = 'parked';
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES ({9}, 'order.cancel', 1, 'o1/1', '', 'parked', '', 'r', x'', x'', '', '', NULL, 1, 2, 9)`, "2 sagas"},
 	{"a lock held by a revision that has ended", 5, "order", `UPDATE orders SET state = 'REVISION_PENDING' WHERE id = 'o4'`, "o4"},
+	{"a validated order held by a saga that has ended", 5, "order", `UPDATE orders SET state = 'VALIDATED' WHERE id = 'o6'`, "order o6 is VALIDATED, a lock held by saga"},
 	{"a lock with two operations as holders", 5, "order", `UPDATE skald_sagas SET status = 'parked' WHERE key IN ('o4/1', 'o4/2')`, "order o4 is locked by 2 sagas"},
 
 	{"an idempotency key used twice", 6, "order", `DROP INDEX orders_by_idempotency_key; UPDATE orders SET idempotency_key = 'k1'`, "o1, o2"},
@@ -236,11 +265,14 @@ var planted = []struct {
 	{"a reply lost", 7, "order", `DELETE FROM audit_handled WHERE id = {21}`, "never handled by order"},
 	{"an event lost to one of two subscribers", 7, "accounting", `DELETE FROM audit_handled`, "never handled by accounting"},
 	{"a message that nobody sent", 7, "order", `INSERT INTO audit_handled (id, grp, at) VALUES ({77}, 'order', 1)`, "nobody sent it"},
+	{"a validation lost", 7, "restaurant", `DELETE FROM audit_handled`, "never handled by restaurant"},
 	{"a command handled by a stranger", 7, "accounting", `INSERT INTO audit_handled (id, grp, at) VALUES ({12}, 'accounting', 1)`, "not for"},
 	{"handled and still held", 7, "kitchen", `INSERT INTO skald_held (grp, id, channel, order_key, state, attempts, next_attempt, reason, held_at, message) VALUES ('kitchen', {12}, 'c', 'k', 'parked', 1, 0, 'r', 1, x'')`, "held there"},
 	{"an event that nobody knows", 7, "order", `INSERT INTO audit_sent (id, kind, channel, type, at) VALUES ({78}, 3, 'x', 'y', 1)`, "nobody subscribes"},
 
 	{"an effect applied twice", 8, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'confirm ticket', 'do', 2)`, "2 times"},
+	{"validated without effect", 8, "order", `DELETE FROM effects WHERE operation = 'o5' AND step = 'validate order'`, "no effect"},
+	{"validated twice", 8, "order", `INSERT INTO effects (operation, step, action, at) VALUES ('o6', 'validate order', 'do', 2)`, "2 times"},
 	{"a card charged and declined", 8, "accounting", `INSERT INTO effects (operation, step, action, at) VALUES ('o1', 'authorize card', 'decline', 2)`, "both"},
 	{"a step done without effect", 8, "kitchen", `DELETE FROM effects WHERE step = 'confirm ticket'`, "no effect"},
 	{"given back twice", 8, "accounting", `INSERT INTO effects (operation, step, action, at) VALUES ('o3/1', 'reverse authorization', 'do', 2)`, "2 times"},
@@ -260,6 +292,13 @@ var planted = []struct {
 	{"a revision not undone", 9, "kitchen", `DELETE FROM effects WHERE operation = 'o4/1' AND action = 'undo'`, "undid it 0 times"},
 	{"a revision undone in the order in which it was done", 9, "order", `UPDATE skald_history SET number = number + 10 WHERE saga = {6} AND number = 4`, "reverse order"},
 	{"a declined revision landed all the same", 9, "accounting", `UPDATE effects SET action = 'do' WHERE operation = 'o4/1'`, "cannot be undone"},
+	{"in parallel, a landed step not undone", 9, "order", `DELETE FROM skald_history WHERE saga = {61} AND step = 'create ticket' AND what = 'undone'`, "undone 0 times"},
+	{"in parallel, undone in the order in which it was done", 9, "order", `UPDATE skald_history SET number = number + 10 WHERE saga = {61} AND number = 7`, "reverse order"},
+	{"a branch undone that has no undo", 9, "order", `INSERT INTO skald_history (saga, number, at, step, what, detail) VALUES ({71}, 6, 1, 'verify consumer', 'undone', '')`, "has no undo"},
+	{"validated, and that undone by itself", 9, "order", `INSERT INTO effects (operation, step, action, at) VALUES ('o6', 'validate order', 'undo', 2)`, "has no undo"},
+	{"in parallel, the participant did not undo", 9, "kitchen", `DELETE FROM effects WHERE operation = 'o6' AND action = 'undo'`, "undid it 0 times"},
+	{"in parallel, approved all the same", 9, "order", `INSERT INTO effects (operation, step, action, at) VALUES ('o7', 'approve order', 'do', 2)`, "cannot be undone"},
+	{"in parallel, a completed saga undone", 9, "order", `INSERT INTO effects (operation, step, action, at) VALUES ('o5', 'create order', 'undo', 2)`, "order undid"},
 	{"a cancelled order's ticket put back", 9, "kitchen", `INSERT INTO effects (operation, step, action, at) VALUES ('o3/1', 'cancel ticket', 'undo', 2)`, "kitchen undid"},
 
 	{"the kitchen's menu is old", 10, "kitchen", `UPDATE restaurant_replica SET version = 0`, "kitchen's replica of restaurant r1"},

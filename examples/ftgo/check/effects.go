@@ -21,31 +21,49 @@ const (
 // step is a step of a saga that leaves effects at a service.
 type step struct {
 	name, service string
-	undoable      bool
+	class         class
 }
+
+// class says what a compensated saga leaves of a step's effects.
+type class int
+
+const (
+	undoable class = iota // it was undone as often as it was done
+	covered               // the undo of another step is its too
+	final                 // the pivot, or behind it: it was not done
+)
 
 // sagaSteps are, by saga, the steps that leave effects, as they are stored.
 var sagaSteps = map[string][]step{
 	"order.create": {
-		{"create order", "order", true},
-		{"create ticket", "kitchen", true},
-		{"authorize card", "accounting", false},
-		{"confirm ticket", "kitchen", false},
-		{"approve order", "order", false},
+		{"create order", "order", undoable},
+		{"create ticket", "kitchen", undoable},
+		{"authorize card", "accounting", final},
+		{"confirm ticket", "kitchen", final},
+		{"approve order", "order", final},
+	},
+	// Its branches change nothing, so that one order of undoing holds for all of it.
+	"order.create-parallel": {
+		{"create order", "order", undoable},
+		{"validate order", "order", covered},
+		{"create ticket", "kitchen", undoable},
+		{"authorize card", "accounting", final},
+		{"confirm ticket", "kitchen", final},
+		{"approve order", "order", final},
 	},
 	"order.cancel": {
-		{"begin cancel", "order", true},
-		{"cancel ticket", "kitchen", true},
-		{"reverse authorization", "accounting", false},
-		{"confirm ticket cancel", "kitchen", false},
-		{"confirm cancel", "order", false},
+		{"begin cancel", "order", undoable},
+		{"cancel ticket", "kitchen", undoable},
+		{"reverse authorization", "accounting", final},
+		{"confirm ticket cancel", "kitchen", final},
+		{"confirm cancel", "order", final},
 	},
 	"order.revise": {
-		{"begin revision", "order", true},
-		{"revise ticket", "kitchen", true},
-		{"revise authorization", "accounting", false},
-		{"confirm ticket revision", "kitchen", false},
-		{"confirm revision", "order", false},
+		{"begin revision", "order", undoable},
+		{"revise ticket", "kitchen", undoable},
+		{"revise authorization", "accounting", final},
+		{"confirm ticket revision", "kitchen", final},
+		{"confirm revision", "order", final},
 	},
 }
 
@@ -99,21 +117,30 @@ func undoneInReverse(s *snapshot, report report) {
 
 func compensatedInReverse(s *snapshot, i *instance, report report) {
 	for _, step := range sagaSteps[i.name] {
-		times := count(i.undone, step.name)
-		switch {
-		case !step.undoable && times > 0:
-			report("saga %s of %s: the history undoes %q, which has no undo", i.id, i.key, step.name)
-		case step.undoable && i.done[step.name] && times != 1:
-			report("saga %s of %s: %q landed and was undone %d times in the history", i.id, i.key, step.name, times)
-		case times > 1:
-			report("saga %s of %s: %q was undone %d times in the history", i.id, i.key, step.name, times)
+		if step.class == undoable && i.done[step.name] && !slices.Contains(i.undone, step.name) {
+			report("saga %s of %s: %q landed and was undone 0 times in the history", i.id, i.key, step.name)
 		}
 		done, undone := s.effects[effect{step.service, i.key, step.name, did}], s.effects[effect{step.service, i.key, step.name, undid}]
-		if step.undoable && done != undone {
+		switch {
+		case step.class == undoable && done != undone:
 			report("saga %s of %s was compensated: %s did %q %d times and undid it %d times", i.id, i.key, step.service, step.name, done, undone)
-		}
-		if !step.undoable && done > 0 {
+		case step.class == final && done > 0:
 			report("saga %s of %s was compensated, and %s did %q, which cannot be undone", i.id, i.key, step.service, step.name)
+		case step.class != undoable && undone > 0:
+			report("saga %s of %s was compensated, and %s undid %q, which has no undo", i.id, i.key, step.service, step.name)
+		}
+	}
+	historyUndone(i, report)
+}
+
+// historyUndone looks at what the history says was undone, which may be a step that leaves no effects.
+func historyUndone(i *instance, report report) {
+	for name, times := range counted(i.undone) {
+		if !slices.ContainsFunc(sagaSteps[i.name], func(s step) bool { return s.name == name && s.class == undoable }) {
+			report("saga %s of %s: the history undoes %q, which has no undo", i.id, i.key, name)
+		}
+		if times > 1 {
+			report("saga %s of %s: %q was undone %d times in the history", i.id, i.key, name, times)
 		}
 	}
 	if want := i.reversed(); !slices.Equal(i.undone, want) {
@@ -132,12 +159,10 @@ func (i *instance) reversed() []string {
 	return steps
 }
 
-func count(names []string, name string) int {
-	n := 0
-	for _, other := range names {
-		if other == name {
-			n++
-		}
+func counted(names []string) map[string]int {
+	times := map[string]int{}
+	for _, name := range names {
+		times[name]++
 	}
-	return n
+	return times
 }

@@ -52,11 +52,11 @@ type Report struct {
 	OK bool `json:"ok"`
 	// Styles has the orders asked for, as fast as they end.
 	Styles []load.Report `json:"styles"`
-	// HalfLoad has as many orders again, at half of that rate.
+	// HalfLoad has as many orders of the first style again, at half of its rate.
 	HalfLoad load.Report `json:"halfLoad"`
-	// Changed has as many once more, some of which are then revised and cancelled.
+	// Changed has as many once more, of all styles, some of which are then revised and cancelled.
 	Changed load.Report `json:"changed"`
-	// Lone has orders placed one at a time, nothing else running.
+	// Lone has orders of the first style placed one at a time, nothing else running.
 	Lone load.Report `json:"lone"`
 	// Check is the verdict over all of them.
 	Check check.Report `json:"check"`
@@ -139,7 +139,7 @@ func (r *Report) measure(ctx context.Context, config Config, url string) error {
 	}
 	for _, style := range config.Styles {
 		placed, err := place(style, load.Plan{
-			Orders: config.Orders, Decline: config.Decline, Coordination: style, Concurrency: config.Concurrency,
+			Orders: config.Orders, Decline: config.Decline, Styles: []string{style}, Concurrency: config.Concurrency,
 		})
 		r.Styles = append(r.Styles, placed)
 		if err != nil {
@@ -148,19 +148,19 @@ func (r *Report) measure(ctx context.Context, config Config, url string) error {
 	}
 	half := max(r.Styles[0].PerSecond/2, 1)
 	r.HalfLoad, err = place("half load", load.Plan{
-		Orders: max(min(config.Orders, int(half*halfLoadSeconds)), 1), Rate: half, Decline: config.Decline, Coordination: config.Styles[0],
+		Orders: max(min(config.Orders, int(half*halfLoadSeconds)), 1), Rate: half, Decline: config.Decline, Styles: config.Styles[:1],
 	})
 	if err != nil {
 		return err
 	}
 	r.Changed, err = place("some changed", load.Plan{
 		Orders: config.Orders, Decline: config.Decline, Revise: changed, Cancel: changed,
-		Coordination: config.Styles[0], Concurrency: config.Concurrency,
+		Styles: config.Styles, Concurrency: config.Concurrency,
 	})
 	if err != nil {
 		return err
 	}
-	r.Lone, err = place("one at a time", load.Plan{Orders: loneOrders, Concurrency: 1, Coordination: config.Styles[0]})
+	r.Lone, err = place("one at a time", load.Plan{Orders: loneOrders, Concurrency: 1, Styles: config.Styles[:1]})
 	return err
 }
 

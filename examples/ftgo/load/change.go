@@ -31,9 +31,9 @@ func revising(i int) step {
 // onePreparedIn is the share of the orders to be changed that the kitchen prepares first.
 const onePreparedIn = 3
 
-// change revises and cancels the order numbered i, the nth that was approved, if the plan says so: at
-// once, because who sees it approved may.
-func (c *Client) change(ctx context.Context, plan Plan, id string, i, n int) {
+// change revises and cancels the order numbered i, the nth of its style that was approved, if the plan
+// says so: at once, because who sees it approved may.
+func (c *Client) change(ctx context.Context, plan Plan, id string, style, i, n int) {
 	var steps []step
 	if among(plan.Revise, n, evenly) {
 		steps = append(steps, revising(i))
@@ -44,27 +44,27 @@ func (c *Client) change(ctx context.Context, plan Plan, id string, i, n int) {
 	if len(steps) == 0 {
 		return
 	}
-	prepared := c.tally.changing()%onePreparedIn == 0
+	prepared := c.tally.changing(style)%onePreparedIn == 0
 	var err error
 	if prepared {
 		err = errors.Join(c.ask(ctx, "/v1/tickets/"+id+"/accept", nil), c.ask(ctx, "/v1/tickets/"+id+"/preparing", nil))
 	}
 	for _, s := range steps {
 		if err == nil {
-			err = c.take(ctx, id, s, prepared)
+			err = c.take(ctx, id, style, s, prepared)
 		}
 	}
 	c.tally.notChanged(id, err)
 }
 
 // take asks for a step and waits for its end.
-func (c *Client) take(ctx context.Context, id string, s step, prepared bool) error {
+func (c *Client) take(ctx context.Context, id string, style int, s step, prepared bool) error {
 	if err := c.ask(ctx, "/v1/orders/"+id+s.path, s.body); err != nil {
 		return err
 	}
 	state, err := c.await(ctx, id)
 	if err == nil {
-		c.tally.changed(state, s, prepared)
+		c.tally.changed(style, state, s, prepared)
 	}
 	return err
 }

@@ -43,8 +43,9 @@ type Plan struct {
 	// from 0 to 1; an order may be revised first and then cancelled. A third of them are
 	// prepared before that, so that they have to be refused.
 	Revise, Cancel float64
-	// Coordination asked for; empty leaves it to the server.
-	Coordination string
+	// Styles of coordination asked for, over which the orders are spread evenly; none leaves it to the
+	// server. Revise and Cancel are shares of each style's orders.
+	Styles []string
 }
 
 // Validate returns every fault at once.
@@ -86,6 +87,17 @@ func among(share float64, i int, phase float64) bool {
 	return spread(share, i+1, phase) > spread(share, i, phase)
 }
 
+// style is the index of the style in which the order numbered i is placed. Orders to be declined are
+// dealt out to the styles by themselves, and the others in the opposite direction, so that every style
+// has its share of both.
+func (p Plan) style(i int) int {
+	declined := spread(p.Decline, i, evenly)
+	if among(p.Decline, i, evenly) {
+		return declined % len(p.Styles)
+	}
+	return len(p.Styles) - 1 - (i-declined)%len(p.Styles)
+}
+
 // Client places orders. Its methods are not safe for concurrent use.
 type Client struct {
 	config Config
@@ -125,7 +137,10 @@ func (c *Client) Place(ctx context.Context, plan Plan) (Report, error) {
 	if plan.Concurrency == 0 {
 		plan.Concurrency = 64
 	}
-	c.tally.reset(plan.Orders)
+	if len(plan.Styles) == 0 {
+		plan.Styles = []string{""}
+	}
+	c.tally.reset(plan)
 	stopWatching := c.watch()
 	began := time.Now()
 	if plan.Rate > 0 {
@@ -134,7 +149,7 @@ func (c *Client) Place(ctx context.Context, plan Plan) (Report, error) {
 		c.closedLoop(ctx, plan)
 	}
 	stopWatching()
-	return c.tally.report(plan, time.Since(began)), nil
+	return c.tally.report(time.Since(began)), nil
 }
 
 func (c *Client) closedLoop(ctx context.Context, plan Plan) {

@@ -20,6 +20,7 @@ type shop struct {
 	mu       sync.Mutex
 	poor     map[string]bool   // consumers who cannot pay
 	keys     map[string]string // orders by idempotency key
+	styles   map[string]counts // orders by what they ask for
 	rejected map[string]bool   // orders
 
 	prepared, cancelled, refused map[string]bool // orders
@@ -34,10 +35,12 @@ type shop struct {
 
 func newShop() *shop {
 	return &shop{
-		poor: map[string]bool{}, keys: map[string]string{}, rejected: map[string]bool{}, state: truth,
+		styles: map[string]counts{}, poor: map[string]bool{}, keys: map[string]string{}, rejected: map[string]bool{}, state: truth,
 		prepared: map[string]bool{}, cancelled: map[string]bool{}, refused: map[string]bool{},
 	}
 }
+
+type counts struct{ orders, rejected int }
 
 func truth(_ string, rejected bool) string {
 	if rejected {
@@ -119,13 +122,20 @@ func (s *shop) addConsumer(w http.ResponseWriter, r *http.Request) {
 
 func (s *shop) addOrder(w http.ResponseWriter, r *http.Request) {
 	var asked struct {
-		ConsumerID string `json:"consumerId"`
+		ConsumerID   string `json:"consumerId"`
+		Coordination string `json:"coordination"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&asked)
 	key := r.Header.Get("Idempotency-Key")
 	if s.keys[key] == "" {
 		s.keys[key] = fmt.Sprintf("o%d", len(s.keys)+1)
 		s.rejected[s.keys[key]] = s.poor[asked.ConsumerID]
+		c := s.styles[asked.Coordination]
+		c.orders++
+		if s.poor[asked.ConsumerID] {
+			c.rejected++
+		}
+		s.styles[asked.Coordination] = c
 	}
 	w.WriteHeader(http.StatusAccepted)
 	fmt.Fprintf(w, `{"id":%q,"state":"APPROVAL_PENDING"}`, s.keys[key])
@@ -189,6 +199,47 @@ func TestTheSharesOfCancelsAndRevisionsAreExact(t *testing.T) {
 		t.Errorf("%+v", both)
 	}
 }
+
+// Orders are spread evenly over the styles, and so is what becomes of them, whatever the shares.
+func TestStylesHaveTheirShares(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		styles  string
+		orders  int
+		decline float64
+	}{{"a", 40, 0.5}, {"a b", 200, 0.1}, {"a b", 40, 0.5}, {"a b", 2, 0.5}, {"a b c", 100, 0.25}, {"a b c", 200, 1}, {"a b c", 7, 0.3}} {
+		styles := strings.Fields(c.styles)
+		s := newShop()
+		report := place(t, s, time.Minute, load.Plan{Orders: c.orders, Decline: c.decline, Revise: 0.5, Cancel: 0.5, Styles: styles})
+		if !report.OK() || len(report.Styles) != len(styles) || (report.Coordination != "") != (len(styles) == 1) {
+			t.Errorf("%+v: %+v", c, report)
+		}
+		orders, rejected, changed := 0, 0, load.Changes{}
+		for i, o := range report.Styles {
+			if seen := s.styles[o.Coordination]; o.Coordination != styles[i] || seen != (counts{o.Orders, o.Rejected}) || o.Accepted != o.Orders ||
+				o.Rejected != o.ExpectedRejected || o.Approved != o.Orders-o.Rejected || o.Latency.Max <= 0 || o.AcceptLatency.Max <= 0 {
+				t.Errorf("%+v: %+v, the server has seen %+v", c, o, seen)
+			}
+			if !fair(o.Orders, report.Orders, len(styles)) || !fair(o.Rejected, report.Rejected, len(styles)) {
+				t.Errorf("%+v: not spread evenly: %+v", c, o)
+			}
+			if done := o.Cancelled + o.CancelRefused; done < o.Approved/2 || done > (o.Approved+1)/2 {
+				t.Errorf("%+v: cancels are not spread evenly: %+v", c, o)
+			}
+			orders, rejected = orders+o.Orders, rejected+o.Rejected
+			changed.Cancelled += o.Cancelled
+			changed.CancelRefused += o.CancelRefused
+			changed.Revised += o.Revised
+			changed.ReviseRefused += o.ReviseRefused
+		}
+		if orders != report.Orders || rejected != report.Rejected || changed != report.Changes {
+			t.Errorf("%+v: the styles do not add up to %+v", c, report)
+		}
+	}
+}
+
+// fair says that a part of the whole is that of one of so many.
+func fair(part, whole, of int) bool { return part == whole/of || part == (whole+of-1)/of }
 
 // A cancel or a revision that the kitchen's work had to prevent, or did not, is named.
 func TestWrongCancelsAndRevisionsAreNamed(t *testing.T) {

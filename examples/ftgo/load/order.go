@@ -55,7 +55,7 @@ func (s orderState) ended() bool {
 	return s.State == stateApproved || s.State == stateRejected || s.State == stateCancelled
 }
 
-func (c *Client) content(plan Plan, i int) []byte {
+func (c *Client) content(plan Plan, style, i int) []byte {
 	consumers := c.shop.payers
 	if among(plan.Decline, i, evenly) {
 		consumers = c.shop.decliners
@@ -65,7 +65,7 @@ func (c *Client) content(plan Plan, i int) []byte {
 		RestaurantID:    c.shop.restaurants[i%len(c.shop.restaurants)],
 		DeliveryAddress: address{Zone: zone, Street: "Harbour Road 7"},
 		LineItems:       lineItems(i),
-		Coordination:    plan.Coordination,
+		Coordination:    plan.Styles[style],
 	})
 }
 
@@ -77,20 +77,21 @@ func lineItems(i int) []lineItem {
 // order places one order and waits for its end.
 func (c *Client) order(ctx context.Context, plan Plan, i int, due time.Time) {
 	var placed orderState
-	err := c.post(ctx, "/v1/orders", jsonHeader(skald.NewID().String()), c.content(plan, i), &placed)
+	style := plan.style(i)
+	err := c.post(ctx, "/v1/orders", jsonHeader(skald.NewID().String()), c.content(plan, style, i), &placed)
 	if err != nil {
 		c.tally.failed(err)
 		return
 	}
-	c.tally.accepted(placed.ID, time.Since(due))
+	c.tally.accepted(style, time.Since(due))
 	state, err := c.await(ctx, placed.ID)
 	if err != nil {
 		c.tally.neverEnded(placed.ID, err)
 		return
 	}
-	approved := c.tally.ended(placed.ID, state.State, among(plan.Decline, i, evenly), time.Since(due))
+	approved := c.tally.ended(style, placed.ID, state.State, among(plan.Decline, i, evenly), time.Since(due))
 	if state.State == stateApproved {
-		c.change(ctx, plan, placed.ID, i, approved)
+		c.change(ctx, plan, placed.ID, style, i, approved)
 	}
 }
 

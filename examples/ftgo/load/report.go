@@ -16,7 +16,6 @@ type Counts struct {
 	Rejected int
 	Failed   int // not accepted
 	Retries  int
-	Changes
 }
 
 // Changes counts what came of cancels and revisions of approved orders.
@@ -27,15 +26,34 @@ type Changes struct {
 	ReviseRefused int `json:"reviseRefused"`
 }
 
-// Report is what came of a plan.
-type Report struct {
-	Orders           int    `json:"orders"`
+func (c *Changes) add(more Changes) {
+	c.Cancelled += more.Cancelled
+	c.CancelRefused += more.CancelRefused
+	c.Revised += more.Revised
+	c.ReviseRefused += more.ReviseRefused
+}
+
+// Outcome is what came of orders.
+type Outcome struct {
+	Orders int `json:"orders"`
+	// Coordination asked for; empty if it was left to the server, and for orders of several styles.
 	Coordination     string `json:"coordination,omitempty"`
 	Accepted         int    `json:"accepted"`
 	Approved         int    `json:"approved"`
 	Rejected         int    `json:"rejected"`
 	ExpectedRejected int    `json:"expectedRejected"`
 	Changes
+	// Latency is from when an order was due to be placed until the client knew its end.
+	Latency Latency `json:"latency"`
+	// AcceptLatency is until the client had the server's 202.
+	AcceptLatency Latency `json:"acceptLatency"`
+}
+
+// Report is what came of a plan.
+type Report struct {
+	Outcome
+	// Styles has the outcome of each style's orders.
+	Styles []Outcome `json:"styles"`
 	// NeverEnded are the orders that were accepted, or whose cancel or revision was, and not seen to
 	// end.
 	NeverEnded []string `json:"neverEnded"`
@@ -49,10 +67,6 @@ type Report struct {
 	Retries   int     `json:"retries"`
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"ordersPerSecond"`
-	// Latency is from when an order was due to be placed until the client knew its end.
-	Latency Latency `json:"latency"`
-	// AcceptLatency is until the client had the server's 202.
-	AcceptLatency Latency `json:"acceptLatency"`
 }
 
 // OK says that every order was accepted and ended as it had to.
@@ -85,20 +99,36 @@ const mostFailures = 10 // that are told in words
 
 // tally collects outcomes. It is safe for concurrent use.
 type tally struct {
-	mu             sync.Mutex
-	now            Counts
+	mu          sync.Mutex
+	now         Counts
+	styles      []styleTally // in the plan's order
+	wrong, open []string
+	failures    []string
+}
+
+// styleTally collects the outcomes of one style's orders.
+type styleTally struct {
+	Outcome
 	toChange       int
-	wrong, open    []string
-	failures       []string
 	accepts, sagas []time.Duration
 }
 
-func (t *tally) reset(orders int) {
+func (t *tally) reset(plan Plan) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.now, t.toChange = Counts{Orders: orders}, 0
+	t.now = Counts{Orders: plan.Orders}
 	t.wrong, t.open, t.failures = nil, nil, nil
-	t.accepts, t.sagas = make([]time.Duration, 0, orders), make([]time.Duration, 0, orders)
+	t.styles = make([]styleTally, len(plan.Styles))
+	for i, name := range plan.Styles {
+		t.styles[i].Coordination = name
+	}
+	for i := range plan.Orders {
+		of := &t.styles[plan.style(i)]
+		of.Orders++
+		if among(plan.Decline, i, evenly) {
+			of.ExpectedRejected++
+		}
+	}
 }
 
 func (t *tally) counts() Counts {
@@ -113,12 +143,14 @@ func (t *tally) retried() {
 	t.now.Retries++
 }
 
-func (t *tally) accepted(_ string, after time.Duration) {
+func (t *tally) accepted(style int, after time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	of := &t.styles[style]
+	of.Accepted++
+	of.accepts = append(of.accepts, after)
 	t.now.Accepted++
 	t.now.Open++
-	t.accepts = append(t.accepts, after)
 }
 
 func (t *tally) failed(err error) {
@@ -141,17 +173,20 @@ func (t *tally) tell(err error) {
 	}
 }
 
-// ended returns how many orders were approved before.
-func (t *tally) ended(id, state string, declined bool, after time.Duration) (approved int) {
+// ended returns how many orders of the style were approved before.
+func (t *tally) ended(style int, id, state string, declined bool, after time.Duration) (approved int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	of := &t.styles[style]
+	of.sagas = append(of.sagas, after)
+	approved = of.Approved
 	t.now.Open--
-	t.sagas = append(t.sagas, after)
-	approved = t.now.Approved
 	switch state {
 	case stateApproved:
+		of.Approved++
 		t.now.Approved++
 	case stateRejected:
+		of.Rejected++
 		t.now.Rejected++
 	}
 	if declined != (state == stateRejected) {
@@ -160,20 +195,20 @@ func (t *tally) ended(id, state string, declined bool, after time.Duration) (app
 	return approved
 }
 
-// changing returns how many orders are changed, with this one.
-func (t *tally) changing() int {
+// changing returns how many orders of the style are changed, with this one.
+func (t *tally) changing(style int) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.toChange++
-	return t.toChange
+	t.styles[style].toChange++
+	return t.styles[style].toChange
 }
 
 // changed counts what came of a cancel or a revision of an order. It is refused if the kitchen
 // had prepared the order.
-func (t *tally) changed(order orderState, s step, prepared bool) {
+func (t *tally) changed(style int, order orderState, s step, prepared bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	done, refused := s.counted(&t.now.Changes)
+	done, refused := s.counted(&t.styles[style].Changes)
 	end := s.end
 	if order.LastRefusal != "" {
 		done, end = refused, stateApproved
@@ -201,18 +236,40 @@ func (t *tally) notChanged(id string, err error) {
 	t.tell(err)
 }
 
-func (t *tally) report(plan Plan, took time.Duration) Report {
+func (t *tally) report(took time.Duration) Report {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// Orders that were never tried because time ran out count as not accepted.
-	failed := plan.Orders - t.now.Accepted
-	return Report{
-		Orders: plan.Orders, Coordination: plan.Coordination, Accepted: t.now.Accepted,
-		Approved: t.now.Approved, Rejected: t.now.Rejected, ExpectedRejected: spread(plan.Decline, plan.Orders, evenly),
-		Changes:    t.now.Changes,
-		NeverEnded: append([]string{}, t.open...), Wrong: append([]string{}, t.wrong...),
-		Failed: failed, Failures: t.failures, Retries: t.now.Retries,
-		Seconds: took.Seconds(), PerSecond: float64(len(t.sagas)) / took.Seconds(),
-		Latency: summarize(t.sagas), AcceptLatency: summarize(t.accepts),
+	all := styleTally{}
+	styles := make([]Outcome, len(t.styles))
+	for i, of := range t.styles {
+		styles[i] = of.outcome()
+		all.add(of)
 	}
+	if len(styles) == 1 {
+		all.Coordination = styles[0].Coordination
+	}
+	return Report{
+		Outcome: all.outcome(), Styles: styles,
+		NeverEnded: append([]string{}, t.open...), Wrong: append([]string{}, t.wrong...),
+		// Orders that were never tried because time ran out count as not accepted.
+		Failed: all.Orders - all.Accepted, Failures: t.failures, Retries: t.now.Retries,
+		Seconds: took.Seconds(), PerSecond: float64(len(all.sagas)) / took.Seconds(),
+	}
+}
+
+func (t *styleTally) add(of styleTally) {
+	t.Orders += of.Orders
+	t.Accepted += of.Accepted
+	t.Approved += of.Approved
+	t.Rejected += of.Rejected
+	t.ExpectedRejected += of.ExpectedRejected
+	t.Changes.add(of.Changes)
+	t.accepts = append(t.accepts, of.accepts...)
+	t.sagas = append(t.sagas, of.sagas...)
+}
+
+func (t *styleTally) outcome() Outcome {
+	o := t.Outcome
+	o.Latency, o.AcceptLatency = summarize(t.sagas), summarize(t.accepts)
+	return o
 }

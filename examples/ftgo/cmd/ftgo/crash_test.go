@@ -176,7 +176,7 @@ func appears(t *testing.T, path string) {
 	}
 }
 
-// underLoad places orders and waits for their end; meanwhile it calls disturb again and again.
+// underLoad places orders in all styles and waits for their end; meanwhile it calls disturb again and again.
 func underLoad(t *testing.T, addr string, orders int, disturb func(load.Counts)) load.Report {
 	t.Helper()
 	counts := make(chan load.Counts)
@@ -197,7 +197,9 @@ func underLoad(t *testing.T, addr string, orders int, disturb func(load.Counts))
 	}
 	result := make(chan load.Report, 1)
 	go func() {
-		report, err := client.Place(ctx, load.Plan{Orders: orders, Decline: 0.1, Revise: 0.1, Cancel: 0.1, Concurrency: 64})
+		report, err := client.Place(ctx, load.Plan{
+			Orders: orders, Decline: 0.1, Revise: 0.1, Cancel: 0.1, Concurrency: 64, Styles: (&coordinationFlag{allStyles}).styles(),
+		})
 		if err != nil {
 			t.Error(err)
 		}

@@ -17,10 +17,10 @@ import (
 type demoFlags struct {
 	outputFlag
 	logFlag
+	coordinationFlag
 
 	orders, concurrency int
 	decline             float64
-	coordination        string
 	serve               bool
 	timeout             time.Duration
 }
@@ -36,7 +36,7 @@ func newDemo() *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&f.orders, "orders", 200, "orders to place in each style")
 	flags.Float64Var(&f.decline, "decline", 0.1, "share of orders whose card is declined")
-	flags.StringVar(&f.coordination, "coordination", "all", "style to show: all that work, orchestration, choreography, parallel")
+	f.coordinationFlag.register(flags, allStyles, "style to show")
 	flags.IntVar(&f.concurrency, "concurrency", 256, "orders that are open at one time")
 	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "when what has not ended is given up, in each phase")
 	flags.BoolVar(&f.serve, "serve", false, "then stay up until SIGTERM")
@@ -46,10 +46,7 @@ func newDemo() *cobra.Command {
 }
 
 func (f *demoFlags) check() error {
-	faults := []error{f.outputFlag.check()}
-	if f.coordination != "all" {
-		faults = append(faults, coordinations.check(f.coordination))
-	}
+	faults := []error{f.outputFlag.check(), f.coordinationFlag.check()}
 	if f.concurrency < 1 {
 		faults = append(faults, usageError{fmt.Errorf("--concurrency %d: at least 1", f.concurrency)})
 	}
@@ -57,13 +54,6 @@ func (f *demoFlags) check() error {
 		faults = append(faults, usageError{err})
 	}
 	return errors.Join(faults...)
-}
-
-func (f *demoFlags) styles() []string {
-	if f.coordination == "all" {
-		return slices.Clone(coordinations.works)
-	}
-	return []string{f.coordination}
 }
 
 func (f *demoFlags) run(cmd *cobra.Command) error {

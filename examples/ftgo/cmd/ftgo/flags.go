@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 )
 
 // fromEnvironment sets the flags that are not on the command line and have a variable.
@@ -36,12 +38,12 @@ type choice struct {
 var (
 	stores        = choice{"--store", []string{"sqlite", "postgres"}, []string{"mysql"}}
 	brokers       = choice{"--broker", []string{"embedded", "nats"}, []string{"kafka", "rabbitmq", "redis", "http"}}
-	coordinations = choice{"--coordination", []string{"orchestration"}, []string{"choreography", "parallel"}}
+	coordinations = choice{"--coordination", append([]string{allStyles}, orderapi.Styles...), []string{"choreography"}}
 )
 
 // check refuses a value that does not work, and says which do.
 func (c choice) check(value string) error {
-	works := strings.Join(c.works, " and ")
+	works := strings.Join(c.works[:len(c.works)-1], ", ") + " and " + c.works[len(c.works)-1]
 	switch {
 	case slices.Contains(c.works, value):
 		return nil
@@ -50,6 +52,25 @@ func (c choice) check(value string) error {
 	default:
 		return usageError{fmt.Errorf("%s %q: there is no such value; today it is %s, and later %s", c.flag, value, works, strings.Join(c.later, ", "))}
 	}
+}
+
+// coordinationFlag names the styles in which orders are coordinated.
+type coordinationFlag struct{ value string }
+
+// allStyles names every style that works.
+const allStyles = "all"
+
+func (c *coordinationFlag) register(flags *pflag.FlagSet, usual, usage string) {
+	flags.StringVar(&c.value, "coordination", usual, usage+": "+strings.Join(coordinations.works, ", "))
+}
+
+func (c *coordinationFlag) check() error { return coordinations.check(c.value) }
+
+func (c *coordinationFlag) styles() []string {
+	if c.value == allStyles {
+		return orderapi.Styles
+	}
+	return []string{c.value}
 }
 
 // logFlag makes the logger of a command.

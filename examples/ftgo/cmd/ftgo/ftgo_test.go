@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/demo"
 )
 
@@ -50,7 +51,8 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		{"load --cancel 2", []string{"cancel"}},
 		{"load --revise -1", []string{"revise"}},
 		{"load --addr ftp://x", []string{"ftp://x"}},
-		{"demo --coordination parallel", []string{"--coordination parallel", "orchestration"}},
+		{"load --coordination prayer", []string{`"prayer"`, "all, orchestration and parallel"}},
+		{"demo --coordination choreography", []string{"--coordination choreography", "all, orchestration and parallel"}},
 		{"demo --orders -1", []string{"orders"}},
 		{"check --store mysql", []string{"--store mysql"}},
 		{"check --output xml", []string{"xml"}},
@@ -136,7 +138,12 @@ func TestDemo(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v\n%s\n%s", code, err, out, errOut)
 	}
-	if !report.OK || report.Styles[0].Approved != 30 || report.Styles[0].Rejected != 10 || report.Lone.Approved == 0 || report.HalfLoad.Rejected == 0 ||
+	for i, style := range orderapi.Styles {
+		if got := report.Styles[i]; got.Coordination != style || got.Approved != 30 || got.Rejected != 10 || got.Latency.P99 == 0 {
+			t.Errorf("%s: %+v", style, got)
+		}
+	}
+	if !report.OK || len(report.Changed.Styles) != len(orderapi.Styles) || report.Lone.Approved == 0 || report.HalfLoad.Rejected == 0 ||
 		report.Changed.Cancelled == 0 || report.Changed.CancelRefused == 0 || report.Changed.Revised == 0 || report.Changed.ReviseRefused == 0 {
 		t.Errorf("%s", out)
 	}

@@ -10,11 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/load"
 )
 
 type loadFlags struct {
 	outputFlag
+	coordinationFlag
 
 	addr    string
 	plan    load.Plan
@@ -39,14 +41,14 @@ func newLoad() *cobra.Command {
 	flags.Float64Var(&f.plan.Decline, "decline", 0, "share of orders whose card is declined")
 	flags.Float64Var(&f.plan.Revise, "revise", 0, "share of the approved orders that are then revised")
 	flags.Float64Var(&f.plan.Cancel, "cancel", 0, "share of the approved orders that are then cancelled")
-	flags.StringVar(&f.plan.Coordination, "coordination", "orchestration", "how the services are coordinated: orchestration, choreography, parallel")
+	f.coordinationFlag.register(flags, orderapi.Orchestration, "how the services are coordinated")
 	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "when what has not ended is given up")
 	f.outputFlag.register(flags)
 	return cmd
 }
 
 func (f *loadFlags) check() error {
-	faults := []error{f.outputFlag.check(), coordinations.check(f.plan.Coordination)}
+	faults := []error{f.outputFlag.check(), f.coordinationFlag.check()}
 	if err := f.plan.Validate(); err != nil {
 		faults = append(faults, usageError{err})
 	}
@@ -70,6 +72,7 @@ func (f *loadFlags) run(cmd *cobra.Command) error {
 	if err := client.Prepare(ctx, f.plan.Orders); err != nil {
 		return err
 	}
+	f.plan.Styles = f.styles()
 	report, err := client.Place(ctx, f.plan)
 	if err != nil {
 		return err
@@ -97,7 +100,25 @@ func printLoad(out io.Writer, r load.Report) {
 	fmt.Fprintf(out, "ended     p50 %s, p90 %s, p99 %s, slowest %s after being placed\n", ms(r.Latency.P50), ms(r.Latency.P90), ms(r.Latency.P99), ms(r.Latency.Max))
 	fmt.Fprintf(out, "accepted  p50 %s, p99 %s\n", ms(r.AcceptLatency.P50), ms(r.AcceptLatency.P99))
 	fmt.Fprintf(out, "requests  %d repeated\n", r.Retries)
+	printStyles(out, r.Styles)
 	printFaults(out, r)
+}
+
+// printStyles compares the styles, where there is more than one.
+func printStyles(out io.Writer, styles []load.Outcome) {
+	if len(styles) < 2 {
+		return
+	}
+	rows := make([][]string, len(styles))
+	for i, o := range styles {
+		rows[i] = append(counts(o), ms(o.Latency.P50), ms(o.Latency.P99), changes(o.Changes))
+	}
+	printTable(out, []string{"", "orders", "approved", "rejected", "never ended", "p50", "p99", "changed"}, rows)
+}
+
+// counts are the first columns of an outcome's row.
+func counts(o load.Outcome) []string {
+	return []string{o.Coordination, fmt.Sprint(o.Orders), fmt.Sprint(o.Approved), fmt.Sprint(o.Rejected), fmt.Sprint(o.Accepted - o.Approved - o.Rejected)}
 }
 
 func changes(c load.Changes) string {
