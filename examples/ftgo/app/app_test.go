@@ -16,6 +16,7 @@ import (
 	"github.com/skald-go/skald/broker/nats"
 	"github.com/skald-go/skald/broker/nats/embedded"
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/app"
 	"github.com/skald-go/skald/examples/ftgo/check"
 	"github.com/skald-go/skald/examples/ftgo/databases"
@@ -75,10 +76,20 @@ func TestAnOrderIsApprovedAndPrepared(t *testing.T) {
 
 func TestADeclinedCardUndoesTheTicketThenTheOrder(t *testing.T) {
 	t.Parallel()
+	for _, style := range orderapi.Styles {
+		t.Run(style, func(t *testing.T) {
+			t.Parallel()
+			aDeclinedCardUndoesTheTicketThenTheOrder(t, style)
+		})
+	}
+}
+
+func aDeclinedCardUndoesTheTicketThenTheOrder(t *testing.T, style string) {
+	t.Helper()
 	data := t.TempDir()
 	p := start(t, data)
 	s := p.shop(t, "24.99")
-	id := p.want(t, 202, "POST", "/v1/orders", s.order(orderOfPies)).field("id")
+	id := p.want(t, 202, "POST", "/v1/orders", s.order(inStyle(style, orderOfPies))).field("id")
 	if states := p.states(t, id); states[len(states)-1] != "REJECTED" {
 		t.Errorf("states %v", states)
 	}
@@ -262,11 +273,13 @@ func TestEachServiceInAProcessOfItsOwn(t *testing.T) {
 		announced, _ := filepath.Glob(filepath.Join(data, "*.addr"))
 		return len(announced) == len(app.Services)
 	})
-	s := front.shop(t, "30.00")
-	for _, end := range []string{"APPROVED", "REJECTED"} {
-		id := front.want(t, 202, "POST", "/v1/orders", s.order(orderOfPies)).field("id")
-		if states := front.states(t, id); states[len(states)-1] != end {
-			t.Errorf("states %v, want %s in the end", states, end)
+	for _, style := range orderapi.Styles {
+		s := front.shop(t, "30.00")
+		for _, end := range []string{"APPROVED", "REJECTED"} {
+			id := front.want(t, 202, "POST", "/v1/orders", s.order(inStyle(style, orderOfPies))).field("id")
+			if states := front.states(t, id); states[len(states)-1] != end {
+				t.Errorf("states %v, want %s in the end", states, end)
+			}
 		}
 	}
 	front.want(t, 413, "POST", "/v1/orders", strings.Repeat("x", 1<<20+1))

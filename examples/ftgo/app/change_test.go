@@ -198,12 +198,14 @@ func TestWhatASagaHoldsIsAConflict(t *testing.T) {
 	}
 	p := start(t, data, "order", "kitchen", "gateway") // accounting does not answer
 	ids["APPROVAL_PENDING"] = p.want(t, 202, "POST", "/v1/orders", s.order(orderOfPies)).field("id")
+	parallel := p.want(t, 202, "POST", "/v1/orders", s.order(inStyle("parallel", orderOfPies))).field("id")
+	ids["PENDING"] = parallel
 	p.change(t, ids["CANCEL_PENDING"], cancel, "")
 	p.change(t, ids["REVISION_PENDING"], revise, pies("3"))
 	for state, id := range ids {
 		p.conflict(t, id, cancel, "", state)
 		p.conflict(t, id, revise, pies("1"), state)
-		if state == "APPROVAL_PENDING" {
+		if state == "APPROVAL_PENDING" || state == "PENDING" {
 			continue
 		}
 		ticket := "/v1/tickets/" + id
@@ -214,7 +216,12 @@ func TestWhatASagaHoldsIsAConflict(t *testing.T) {
 			}
 		}
 	}
-	start(t, data, "consumer", "accounting")
+	start(t, data, "consumer", "restaurant")
+	eventually(t, "validated", func() bool { return p.want(t, 200, "GET", "/v1/orders/"+parallel, "").field("state") == "VALIDATED" })
+	p.conflict(t, parallel, cancel, "", "VALIDATED")
+	p.conflict(t, parallel, revise, pies("1"), "VALIDATED")
+	start(t, data, "accounting")
+	p.ends(t, parallel, "APPROVED")
 	p.ends(t, ids["APPROVAL_PENDING"], "APPROVED")
 	p.ends(t, ids["CANCEL_PENDING"], "CANCELLED")
 	p.ends(t, ids["REVISION_PENDING"], "APPROVED")

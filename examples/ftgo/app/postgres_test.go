@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/app"
 	"github.com/skald-go/skald/examples/ftgo/databases"
 	"github.com/skald-go/skald/internal/servers"
@@ -30,15 +31,11 @@ func onPostgreSQL(t *testing.T, relay postgres.Relay) {
 	}
 	p := startWith(t, app.Config{Data: t.TempDir(), Databases: shops})
 	s := p.shop(t, "60.00")
-	place := func(want string) string {
+	place := func(style, want string) {
 		t.Helper()
-		id := p.want(t, 202, "POST", "/v1/orders", s.order(orderOfPies)).field("id")
-		if states := p.states(t, id); states[len(states)-1] != want {
-			t.Errorf("states %v, want %s", states, want)
-		}
-		return id
+		p.ends(t, p.want(t, 202, "POST", "/v1/orders", s.order(inStyle(style, orderOfPies))).field("id"), want)
 	}
-	place("APPROVED")
+	place(orderapi.Parallel, "APPROVED")
 	anOrderIsCancelledUntilItIsPrepared(t, p)
 	anOrderIsRevisedWhenTheCardPaysForIt(t, p)
 	ofACancelAndARevisionOneWins(t, p, 10)
@@ -55,8 +52,10 @@ func onPostgreSQL(t *testing.T, relay postgres.Relay) {
 		t.Fatal(err)
 	}
 	eventually(t, "ready again", func() bool { return p.send(t, "GET", "/readyz", "").status == 200 })
-	place("APPROVED")
-	place("REJECTED") // 25.00 each
+	place(orderapi.Orchestration, "APPROVED")
+	for _, style := range orderapi.Styles {
+		place(style, "REJECTED") // 25.00 each
+	}
 	cleanOn(t, shops)
 	if err := p.stop(); err != nil {
 		t.Errorf("drain: %v", err)

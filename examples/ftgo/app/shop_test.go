@@ -142,6 +142,11 @@ func (p process) shop(t *testing.T, creditLimit string) shop {
 	}
 }
 
+// inStyle asks for a style of coordination in the body of an order.
+func inStyle(style, body string) string {
+	return strings.Replace(body, "{", `{"coordination":"`+style+`",`, 1)
+}
+
 // order puts the shop's ids into the body of an order.
 func (s shop) order(body string) string {
 	return strings.NewReplacer("CONSUMER", s.consumer, "RESTAURANT", s.restaurant).Replace(body)
