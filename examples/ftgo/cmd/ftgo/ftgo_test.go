@@ -132,13 +132,13 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", folders)
-	code, out, errOut := command("demo", "--orders", "40", "--decline", "0.25", "--json")
+	code, out, errOut := command("demo", "--orders", "120", "--decline", "0.25", "--json")
 	var report demo.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v\n%s\n%s", code, err, out, errOut)
 	}
 	for i, style := range orderapi.Styles {
-		if got := report.Styles[i]; got.Coordination != style || got.Approved != 30 || got.Rejected != 10 || got.Latency.P99 == 0 {
+		if got := report.Styles[i]; got.Coordination != style || got.Approved != 90 || got.Rejected != 30 || got.Latency.P99 == 0 {
 			t.Errorf("%s: %+v", style, got)
 		}
 	}
