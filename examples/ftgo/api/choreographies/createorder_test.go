@@ -339,3 +339,49 @@ func (w *town) sound() {
 		}
 	}
 }
+
+// An order that stops half-way is parked when its deadline has passed, where an operator sees it, and still
+// holds what it is about; it goes on by itself when what is missing comes.
+func TestAnOrderThatStopsHalfWayIsParkedAndGoesOn(t *testing.T) {
+	w := newTown(t)
+	missing := gate{"accounting", kitchenapi.Events}
+	w.gates.close(missing)
+	id := w.place(w.consumer("1000.00"), w.restaurant())
+	w.settled(gate{"order", kitchenapi.Events})
+	w.settled(gate{"accounting", orderapi.Events})
+	hosttest.Exec(t, w.hosts["order"], `UPDATE skald_sagas SET due_at = 1 WHERE key = ?`, id) // a minute later
+	w.eventually("parked", func() bool { return w.state("order", `SELECT status FROM skald_sagas WHERE key = ?`, id) == "parked" })
+	reason := w.state("order", `SELECT reason FROM skald_sagas WHERE key = ?`, id)
+	if want := "stalled: expects " + accountingapi.CardAuthorized.Name; !strings.HasPrefix(reason, want) || !strings.HasSuffix(reason, "from accounting") {
+		t.Errorf("parked because of %q", reason)
+	}
+	report, err := check.Run(t.Context(), w.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range report.Violations {
+		if !strings.Contains(v.What, "was never handled by accounting") { // as yet: it waits at the gate
+			t.Error(v)
+		}
+	}
+	w.gates.open(missing)
+	w.eventually("approved", func() bool { return w.state("order", `SELECT state FROM orders WHERE id = ?`, id) == "APPROVED" })
+	w.sound()
+}
+
+// A service whose replica is behind what an order relies on waits for it, and refuses nothing.
+func TestAServiceWaitsForTheReplicaThatAnOrderReliesOn(t *testing.T) {
+	w := newTown(t)
+	behind := []gate{{"kitchen", restaurantapi.Events}, {"accounting", consumerapi.Events}}
+	w.gates.close(behind...)
+	id := w.place(w.consumer("1000.00"), w.restaurant())
+	held := func(service string) bool {
+		return hosttest.Count(t, w.hosts[service], `SELECT count(*) FROM skald_held WHERE order_key = ?`, id) > 0
+	}
+	w.eventually("the order waits", func() bool { return held("kitchen") && held("accounting") })
+	for _, one := range behind {
+		w.gates.open(one)
+	}
+	w.eventually("approved", func() bool { return w.state("order", `SELECT state FROM orders WHERE id = ?`, id) == "APPROVED" })
+	w.sound()
+}
