@@ -30,8 +30,12 @@ func heard(a *accounting, order string, amount money.Amount) map[string]func(con
 }
 
 var everyOrder = [][]string{
-	{"order", "consumer", "ticket"}, {"order", "ticket", "consumer"}, {"consumer", "order", "ticket"},
-	{"consumer", "ticket", "order"}, {"ticket", "order", "consumer"}, {"ticket", "consumer", "order"},
+	{"order", "consumer", "ticket"},
+	{"order", "ticket", "consumer"},
+	{"consumer", "order", "ticket"},
+	{"consumer", "ticket", "order"},
+	{"ticket", "order", "consumer"},
+	{"ticket", "consumer", "order"},
 }
 
 func TestACardIsChargedOnceEverythingIsSeenInWhateverOrder(t *testing.T) {

@@ -1,9 +1,10 @@
-package choreographies_test
+package app_test
 
 import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,8 +32,6 @@ import (
 	"github.com/skald-go/skald/service"
 	"github.com/skald-go/skald/skaldtest"
 )
-
-const patience = 30 * time.Second
 
 // town is FTGO's services with data on a broker that stores every message twice, and lets each service
 // have them in the order that the test says.
@@ -119,7 +118,7 @@ func (w *town) state(service, query, order string) string {
 	w.t.Helper()
 	var text string
 	err := w.hosts[service].DB.QueryRowContext(w.t.Context(), query, order).Scan(&text)
-	if err != nil && err != sql.ErrNoRows { //nolint:errorlint // never wrapped
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		w.t.Fatal(err)
 	}
 	return text

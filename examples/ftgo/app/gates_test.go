@@ -1,4 +1,4 @@
-package choreographies_test
+package app_test
 
 import (
 	"context"
