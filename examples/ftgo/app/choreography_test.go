@@ -346,8 +346,10 @@ func TestAnOrderThatStopsHalfWayIsParkedAndGoesOn(t *testing.T) {
 	missing := gate{"accounting", kitchenapi.Events}
 	w.gates.close(missing)
 	id := w.place(w.consumer("1000.00"), w.restaurant())
-	w.settled(gate{"order", kitchenapi.Events})
-	w.settled(gate{"accounting", orderapi.Events})
+	w.eventually("everything else has happened", func() bool {
+		return w.state("accounting", `SELECT seen FROM evidence WHERE order_id = ?`, id) == "3" && // all but the ticket
+			w.state("order", `SELECT count(*) FROM skald_history WHERE what = 'seen' AND saga = (SELECT id FROM skald_sagas WHERE key = ?)`, id) == "2"
+	})
 	hosttest.Exec(t, w.hosts["order"], `UPDATE skald_sagas SET due_at = 1 WHERE key = ?`, id) // a minute later
 	w.eventually("parked", func() bool { return w.state("order", `SELECT status FROM skald_sagas WHERE key = ?`, id) == "parked" })
 	reason := w.state("order", `SELECT reason FROM skald_sagas WHERE key = ?`, id)
