@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -47,15 +48,19 @@ func (p process) conflict(t *testing.T, id, what, body, state string) {
 	}
 }
 
-// shows compares fields of an answer: name, value, name, value.
+// shows waits until fields of an answer are as wanted: name, value, name, value. A relay that reads the
+// write-ahead log may tell others of a commit a moment before PostgreSQL lets readers see it.
 func (p process) shows(t *testing.T, path string, want ...string) {
 	t.Helper()
-	got := p.want(t, 200, "GET", path, "")
-	for pair := range slices.Chunk(want, 2) {
-		if value := got.field(pair[0]); value != pair[1] {
-			t.Errorf("%s: %s is %q, want %q", path, pair[0], value, pair[1])
+	eventually(t, fmt.Sprintf("%s shows %q", path, want), func() bool {
+		got := p.want(t, 200, "GET", path, "")
+		for pair := range slices.Chunk(want, 2) {
+			if got.field(pair[0]) != pair[1] {
+				return false
+			}
 		}
-	}
+		return true
+	})
 }
 
 func pies(n string) string { return `{"lineItems":[{"menuItemId":"pie","quantity":` + n + `}]}` }
