@@ -24,6 +24,7 @@ import (
 // The names of the sagas' steps in the record of effects.
 const (
 	stepAuthorize = "authorize card"
+	stepOpen      = "open authorization" // choreography only
 	stepReverse   = "reverse authorization"
 	stepRevise    = "revise authorization"
 )
@@ -33,10 +34,11 @@ const (
 const patience = 2 * time.Second
 
 type accounting struct {
-	logger *slog.Logger
-	store  *store
-	audit  *audit.Log
-	opened watch.Hub[struct{}]
+	service *service.Service
+	logger  *slog.Logger
+	store   *store
+	audit   *audit.Log
+	opened  watch.Hub[struct{}]
 }
 
 // New makes the accounting service on its host and returns its HTTP interface.
@@ -49,11 +51,12 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	service.HandleCommand(h.Service, accountingapi.AuthorizeCard, a.authorize)
 	service.HandleCommand(h.Service, accountingapi.ReverseAuthorization, a.reverse)
 	service.HandleCommand(h.Service, accountingapi.ReviseAuthorization, a.revise)
+	a.react()
 	return a.routes(), nil
 }
 
 func open(ctx context.Context, h host.Host) (*accounting, error) {
-	a := &accounting{logger: h.Logger}
+	a := &accounting{service: h.Service, logger: h.Logger}
 	var err error
 	if a.audit, err = audit.Open(ctx, h); err != nil {
 		return nil, err
@@ -83,21 +86,11 @@ func (a *accounting) openAccount(ctx context.Context, tx *sql.Tx, c consumerapi.
 	return nil
 }
 
-// authorize reserves the amount, or declines for good. An account that is not open yet, or
-// older than the version which the order relies on, cannot tell: that is no refusal but a reason
-// to wait.
+// authorize reserves the amount, or declines for good.
 func (a *accounting) authorize(ctx context.Context, tx *sql.Tx, c accountingapi.Charge) (accountingapi.Authorized, error) {
-	found, ok, err := a.store.find(ctx, tx, c.ConsumerID)
-	switch {
-	case err != nil:
+	found, err := a.charged(ctx, tx, c)
+	if err != nil {
 		return accountingapi.Authorized{}, err
-	case !ok:
-		return accountingapi.Authorized{}, fmt.Errorf("the account of consumer %s is not open yet", c.ConsumerID)
-	case found.consumerVersion < c.ConsumerVersion:
-		return accountingapi.Authorized{}, fmt.Errorf("the account of consumer %s knows version %d, the order relies on %d",
-			c.ConsumerID, found.consumerVersion, c.ConsumerVersion)
-	case c.Amount < 0:
-		return accountingapi.Authorized{}, fmt.Errorf("order %s: the negative amount %s", c.OrderID, c.Amount)
 	}
 	charged := authorization{
 		id: skald.NewID().String(), orderID: c.OrderID, consumerID: c.ConsumerID, amount: c.Amount, state: Authorized,
@@ -107,11 +100,32 @@ func (a *accounting) authorize(ctx context.Context, tx *sql.Tx, c accountingapi.
 		if err := a.decline(ctx, tx, charged); err != nil {
 			return accountingapi.Authorized{}, err
 		}
-		return accountingapi.Authorized{}, skald.Refusef(accountingapi.RefusedDeclined,
-			"the total of %s is over the available credit of %s", c.Amount, available).Keep()
+		return accountingapi.Authorized{}, overCredit(c.Amount, available).Keep()
 	}
 	found.authorized += c.Amount
 	return accountingapi.Authorized{AuthorizationID: charged.id}, a.reserve(ctx, tx, charged, found)
+}
+
+func overCredit(amount, available money.Amount) *skald.Refusal {
+	return skald.Refusef(accountingapi.RefusedDeclined, "the total of %s is over the available credit of %s", amount, available)
+}
+
+// charged is the account to charge. One that is not open yet, or older than the version which the
+// order relies on, cannot tell: that is no refusal but a reason to wait.
+func (a *accounting) charged(ctx context.Context, tx *sql.Tx, c accountingapi.Charge) (account, error) {
+	found, ok, err := a.store.find(ctx, tx, c.ConsumerID)
+	switch {
+	case err != nil:
+		return account{}, err
+	case !ok:
+		return account{}, fmt.Errorf("the account of consumer %s is not open yet", c.ConsumerID)
+	case found.consumerVersion < c.ConsumerVersion:
+		return account{}, fmt.Errorf("the account of consumer %s knows version %d, the order relies on %d",
+			c.ConsumerID, found.consumerVersion, c.ConsumerVersion)
+	case c.Amount < 0:
+		return account{}, fmt.Errorf("order %s: the negative amount %s", c.OrderID, c.Amount)
+	}
+	return found, nil
 }
 
 func (a *accounting) decline(ctx context.Context, tx *sql.Tx, declined authorization) error {

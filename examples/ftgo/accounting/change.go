@@ -59,7 +59,7 @@ func (a *accounting) held(ctx context.Context, tx *sql.Tx, consumer, order strin
 	if err != nil {
 		return authorization{}, account{}, err
 	}
-	held, err := a.store.live(ctx, tx, order)
+	held, err := a.store.authorization(ctx, tx, order, Authorized)
 	if err == nil && held.consumerID != consumer {
 		err = fmt.Errorf("the authorization of order %s is consumer %s's, not %s's", order, held.consumerID, consumer)
 	}

@@ -35,6 +35,7 @@ type State string
 
 // The states of a card authorization.
 const (
+	Pending    State = "PENDING"    // choreography only: not charged yet
 	Authorized State = "AUTHORIZED" // live
 	Declined   State = "DECLINED"
 	Reversed   State = "REVERSED"

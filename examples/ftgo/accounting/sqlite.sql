@@ -12,12 +12,19 @@ CREATE TABLE IF NOT EXISTS authorizations (
     order_id    TEXT    NOT NULL,
     consumer_id TEXT    NOT NULL,
     amount      INTEGER NOT NULL, -- cents
-    state       TEXT    NOT NULL, -- AUTHORIZED (live), DECLINED or REVERSED
+    state       TEXT    NOT NULL, -- PENDING, AUTHORIZED (live), DECLINED or REVERSED
     created_at  INTEGER NOT NULL, -- microseconds since 1970
     updated_at  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS authorizations_by_order ON authorizations (order_id);
+
+-- What has been seen of an order whose creation is choreographed: its card is charged when that is
+-- everything.
+CREATE TABLE IF NOT EXISTS evidence (
+    order_id TEXT    NOT NULL PRIMARY KEY,
+    seen     INTEGER NOT NULL -- bits: 1 OrderCreated, 2 ConsumerVerified, 4 TicketCreated
+) WITHOUT ROWID;
 
 -- Double entry: every posting is one debit and one credit of the same amount. A consumer has
 -- three accounts: "limit" (what was granted, grows by credit), "available" and "authorized" (where

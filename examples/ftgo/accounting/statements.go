@@ -27,9 +27,16 @@ ON CONFLICT (consumer_id) DO NOTHING`
 	insertAuthorization = `
 INSERT INTO authorizations (id, order_id, consumer_id, amount, state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
 
-	selectLive = `SELECT id, consumer_id, amount FROM authorizations WHERE order_id = ? AND state = 'AUTHORIZED'`
+	selectByState = `SELECT id, consumer_id, amount FROM authorizations WHERE order_id = ? AND state = ?`
 
 	updateAuthorization = `UPDATE authorizations SET amount = ?, state = ?, updated_at = ? WHERE id = ?`
+
+	// Two transactions that see something of one order at the same time do so one after the other, and the
+	// second knows what the first has seen.
+	upsertEvidence = `
+INSERT INTO evidence (order_id, seen) VALUES (?, ?)
+ON CONFLICT (order_id) DO UPDATE SET seen = evidence.seen | excluded.seen
+RETURNING seen`
 
 	insertPosting = `
 INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at)

@@ -12,8 +12,9 @@ import (
 
 // store is all SQL of the accounting service. Methods with a transaction run in it.
 type store struct {
-	insertAccount, selectAccount, lockAccount, updateAuthorized         host.Statement
-	insertAuthorization, selectLive, updateAuthorization, insertPosting host.Statement
+	insertAccount, selectAccount, lockAccount, updateAuthorized            host.Statement
+	insertAuthorization, selectByState, updateAuthorization, insertPosting host.Statement
+	upsertEvidence                                                         host.Statement
 }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
@@ -27,9 +28,10 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 		host.Query{Into: &s.lockAccount, SQL: selectAccount, Lock: true},
 		host.Query{Into: &s.updateAuthorized, SQL: updateAuthorized},
 		host.Query{Into: &s.insertAuthorization, SQL: insertAuthorization},
-		host.Query{Into: &s.selectLive, SQL: selectLive},
+		host.Query{Into: &s.selectByState, SQL: selectByState},
 		host.Query{Into: &s.updateAuthorization, SQL: updateAuthorization},
-		host.Query{Into: &s.insertPosting, SQL: insertPosting})
+		host.Query{Into: &s.insertPosting, SQL: insertPosting},
+		host.Query{Into: &s.upsertEvidence, SQL: upsertEvidence})
 }
 
 // open inserts an account; false when the consumer has one.
@@ -76,11 +78,11 @@ func (s *store) addAuthorization(ctx context.Context, tx *sql.Tx, a authorizatio
 	return nil
 }
 
-// live reads the live authorization of an order; it is an error when there is none.
-func (s *store) live(ctx context.Context, tx *sql.Tx, order string) (authorization, error) {
-	a := authorization{orderID: order, state: Authorized}
-	if err := host.QueryRow(ctx, tx, s.selectLive, order).Scan(&a.id, &a.consumerID, (*int64)(&a.amount)); err != nil {
-		return a, fmt.Errorf("read the live authorization of order %s: %w", order, err)
+// authorization reads an order's authorization in a state; it is an error when there is none.
+func (s *store) authorization(ctx context.Context, tx *sql.Tx, order string, in State) (authorization, error) {
+	a := authorization{orderID: order, state: in}
+	if err := host.QueryRow(ctx, tx, s.selectByState, order, string(in)).Scan(&a.id, &a.consumerID, (*int64)(&a.amount)); err != nil {
+		return a, fmt.Errorf("read the %s authorization of order %s: %w", in, order, err)
 	}
 	return a, nil
 }
@@ -91,6 +93,15 @@ func (s *store) setAuthorization(ctx context.Context, tx *sql.Tx, a authorizatio
 		return fmt.Errorf("update the authorization of order %s: %w", a.orderID, err)
 	}
 	return nil
+}
+
+// see notes what has been seen of an order, and returns all that was. Nobody else sees anything of it
+// until the transaction ends.
+func (s *store) see(ctx context.Context, tx *sql.Tx, order string, now evidence) (all evidence, err error) {
+	if err := host.QueryRow(ctx, tx, s.upsertEvidence, order, int(now)).Scan(&all); err != nil {
+		return 0, fmt.Errorf("note what was seen of order %s: %w", order, err)
+	}
+	return all, nil
 }
 
 // post writes the two entries of a posting.

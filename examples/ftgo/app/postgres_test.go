@@ -40,6 +40,7 @@ func onPostgreSQL(t *testing.T, relay postgres.Relay) {
 	anOrderIsRevisedWhenTheCardPaysForIt(t, p)
 	ofACancelAndARevisionOneWins(t, p, 10)
 	whoSeesApprovedMayChangeTheOrderAtOnce(t, p, 20)
+	whoSeesApprovedMayChangeTheOrderAtOnce(t, p.in(orderapi.Choreography), 20)
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,8 @@ const patience = time.Minute
 type process struct {
 	*app.App
 
+	style string // in which its shops' orders are placed; the default when empty
+
 	stop func() error // drains and closes; what it returns is what Run returned
 }
 
@@ -131,14 +133,21 @@ const (
 	orderOfPies    = `{"consumerId":"CONSUMER","restaurantId":"RESTAURANT","deliveryAddress":{"zone":"centre","street":"Harbour Road 7"},"lineItems":[{"menuItemId":"pie","quantity":2}]}`
 )
 
+// in is the process, whose shops order in a style.
+func (p process) in(style string) process {
+	p.style = style
+	return p
+}
+
 // shop is a consumer and a restaurant.
-type shop struct{ consumer, restaurant string }
+type shop struct{ consumer, restaurant, style string }
 
 func (p process) shop(t *testing.T, creditLimit string) shop {
 	t.Helper()
 	return shop{
 		consumer:   p.want(t, 201, "POST", "/v1/consumers", `{"name":"Ada","creditLimit":"`+creditLimit+`"}`).field("id"),
 		restaurant: p.want(t, 201, "POST", "/v1/restaurants", restaurantBody).field("id"),
+		style:      p.style,
 	}
 }
 
@@ -147,8 +156,11 @@ func inStyle(style, body string) string {
 	return strings.Replace(body, "{", `{"coordination":"`+style+`",`, 1)
 }
 
-// order puts the shop's ids into the body of an order.
+// order puts the shop's ids, and its style, into the body of an order.
 func (s shop) order(body string) string {
+	if s.style != "" {
+		body = inStyle(s.style, body)
+	}
 	return strings.NewReplacer("CONSUMER", s.consumer, "RESTAURANT", s.restaurant).Replace(body)
 }
 

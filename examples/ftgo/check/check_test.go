@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,7 +179,7 @@ func build(t *testing.T) string {
 			}
 			statements = append(statements, string(schema))
 		}
-		execute(t, filepath.Join(folder, service+".db"), append(statements, world[service])...)
+		execute(t, filepath.Join(folder, service+".db"), append(statements, world[service], choreographed[service])...)
 	}
 	return folder
 }
@@ -192,19 +193,21 @@ func TestASoundWorldHasNoViolations(t *testing.T) {
 	for _, v := range report.Violations {
 		t.Error(v)
 	}
-	if report.Orders != 7 || report.Sagas != 10 || report.Messages != 6 || len(report.Services) != 5 {
+	if report.Orders != 10 || report.Sagas != 13 || report.Messages != 9 || len(report.Services) != 5 {
 		t.Errorf("%+v", report)
 	}
 }
 
-// planted are faults, each of which must be found by the invariant that it breaks.
-var planted = []struct {
+// fault is one that must be found by the invariant that it breaks.
+type fault struct {
 	name      string
 	invariant int
 	service   string
 	sql       string
 	about     string // what the violation must name
-}{
+}
+
+var planted = []fault{
 	{"one side of a posting is missing", 1, "accounting", `DELETE FROM ledger WHERE posting = 'p2' AND side = 'credit'`, "p2"},
 	{"debit and credit differ", 1, "accounting", `UPDATE ledger SET amount = 1400, balance = 1400 WHERE posting = 'p2' AND side = 'debit'`, "p2"},
 	{"a posting over two consumers", 1, "accounting", `UPDATE ledger SET consumer_id = 'c9' WHERE entry = 3`, "p2"},
@@ -313,7 +316,7 @@ var planted = []struct {
 func TestEveryInvariantFindsWhatIsPlanted(t *testing.T) {
 	t.Parallel()
 	tested := map[int]bool{}
-	for _, p := range planted {
+	for _, p := range slices.Concat(planted, plantedInChoreographies) {
 		tested[p.invariant] = true
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -348,7 +351,10 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 	execute(t, filepath.Join(folder, "order.db"),
 		`INSERT INTO skald_unpublished (id, position_commit, position_index, channel, order_key, attempts, next_attempt, reason, added_at, message) VALUES ({11}, 1, 0, 'ftgo.consumer', 'k', 1, 0, 'r', 1, x'')`,
 		`UPDATE skald_sagas SET status = 'parked', reason = 'stuck' WHERE key = 'o2'`,
-		`UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`)
+		`UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id IN ('o2', 'o81')`,
+		`UPDATE skald_sagas SET status = 'parked', reason = 'stalled' WHERE key = 'o81'`)
+	execute(t, filepath.Join(folder, "kitchen.db"), `UPDATE tickets SET state = 'CREATE_PENDING' WHERE id = 'o81'`)
+	execute(t, filepath.Join(folder, "accounting.db"), `UPDATE authorizations SET state = 'PENDING' WHERE id = 'a81'`)
 	report, err := check.Run(t.Context(), databases.SQLite(folder))
 	if err != nil || !report.OK() {
 		t.Errorf("%v, %v", report.Violations, err)

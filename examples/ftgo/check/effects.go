@@ -3,6 +3,7 @@ package check
 import (
 	"slices"
 
+	"github.com/skald-go/skald/examples/ftgo/api/choreographies"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/saga"
 )
@@ -67,6 +68,20 @@ var sagaSteps = map[string][]step{
 	},
 }
 
+// reactionSteps are, by choreography, the reactions that leave effects. Its instances know of events only:
+// what has to be there follows from how they ended.
+var reactionSteps = map[string][]step{
+	choreographies.CreateOrder.Name: {
+		{"create order", "order", undoable},
+		{"verify consumer", "consumer", covered},
+		{"create ticket", "kitchen", undoable},
+		{"open authorization", "accounting", undoable},
+		{"authorize card", "accounting", final},
+		{"confirm ticket", "kitchen", final},
+		{"approve order", "order", final},
+	},
+}
+
 // effectsHappenedOnce is invariant 8.
 func effectsHappenedOnce(s *snapshot, report report) {
 	for e, times := range s.effects {
@@ -85,6 +100,7 @@ func effectsHappenedOnce(s *snapshot, report report) {
 				report("%s: saga %s says that %q is done, and %s recorded no effect of it", i.key, i.id, step.name, step.service)
 			}
 		}
+		reactedOnce(s, i, report)
 	}
 	for e := range s.effects {
 		if e.operation != orderapi.OrderOf(e.operation) && !keys[e.operation] {
@@ -93,7 +109,31 @@ func effectsHappenedOnce(s *snapshot, report report) {
 	}
 }
 
-// undoneInReverse is invariant 9. It compares the saga's history and what the participants
+// reactedOnce compares how an instance of a choreography ended with what its participants did.
+func reactedOnce(s *snapshot, i *instance, report report) {
+	if !i.status.Ended() {
+		return // on its way: invariant 4 says what it waits for
+	}
+	refusals, steps := 0, reactionSteps[i.name]
+	for _, step := range steps {
+		count := func(action string) int { return s.effects[effect{step.service, i.key, step.name, action}] }
+		done, undone := count(did), count(undid)
+		refusals += count(declined)
+		switch {
+		case i.status == saga.Completed && (done != 1 || undone != 0):
+			report("choreography %s of %s is %s: %s did %q %d times and undid it %d times", i.id, i.key, i.status, step.service, step.name, done, undone)
+		case i.status == saga.Compensated && step.class == undoable && done != undone:
+			report("choreography %s of %s was compensated: %s did %q %d times and undid it %d times", i.id, i.key, step.service, step.name, done, undone)
+		case i.status == saga.Compensated && step.class == final && done > 0:
+			report("choreography %s of %s was compensated, and %s did %q, which cannot be undone", i.id, i.key, step.service, step.name)
+		}
+	}
+	if len(steps) > 0 && (i.status == saga.Completed) != (refusals == 0) {
+		report("choreography %s of %s is %s, and its participants declined %d times", i.id, i.key, i.status, refusals)
+	}
+}
+
+// undoneInReverse is invariant 9, of the orchestrated sagas. It compares the saga's history and what the participants
 // recorded: a saga may say that it undid what nobody did.
 func undoneInReverse(s *snapshot, report report) {
 	for _, i := range s.sagas {

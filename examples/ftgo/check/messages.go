@@ -5,6 +5,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
+	"github.com/skald-go/skald/examples/ftgo/api/choreographies"
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
@@ -32,36 +33,54 @@ var commandOwners = map[string]string{
 }
 
 // eventSubscribers are the groups that handle an event, by its wire name.
-var eventSubscribers = map[string][]string{
-	consumerapi.ConsumerRegistered.Name:  {"order", "accounting"},
-	restaurantapi.RestaurantCreated.Name: {"order", "kitchen"},
-	restaurantapi.MenuRevised.Name:       {"order", "kitchen"},
-}
+var eventSubscribers = func() map[string][]string {
+	subscribers := map[string][]string{
+		consumerapi.ConsumerRegistered.Name:  {"order", "accounting"},
+		restaurantapi.RestaurantCreated.Name: {"order", "kitchen"},
+		restaurantapi.MenuRevised.Name:       {"order", "kitchen"},
+	}
+	c := choreographies.CreateOrder
+	for _, event := range c.Events() {
+		subscribers[event.Name] = nil // the ends are for nobody in particular
+	}
+	for _, p := range c.Participants {
+		for _, role := range c.Roles(p.Service) {
+			subscribers[role.Event.Name] = append(subscribers[role.Event.Name], p.Service)
+		}
+	}
+	for _, event := range c.Foreign(tracker) {
+		if !slices.Contains(subscribers[event.Name], tracker) {
+			subscribers[event.Name] = append(subscribers[event.Name], tracker)
+		}
+	}
+	return subscribers
+}()
 
-// orchestrator is the service whose sagas are answered.
-const orchestrator = "order"
+const (
+	orchestrator = "order" // whose sagas are answered
+	tracker      = "order" // which follows the choreography: it reads what all others tell
+)
 
-// subscribers are the groups that have to handle the message; nil when it is unknown.
-func (m sent) subscribers() []string {
+// subscribers are the groups that have to handle the message; false when it is unknown.
+func (m sent) subscribers() (groups []string, known bool) {
 	switch m.kind {
 	case skald.KindCommand:
-		if owner, ok := commandOwners[m.channel]; ok {
-			return []string{owner}
-		}
+		owner, known := commandOwners[m.channel]
+		return []string{owner}, known
 	case skald.KindReply:
-		return []string{orchestrator}
+		return []string{orchestrator}, true
 	case skald.KindEvent:
-		return eventSubscribers[m.name]
+		groups, known = eventSubscribers[m.name]
 	}
-	return nil
+	return groups, known
 }
 
 // messagesHandledOnce is invariant 7. A message may be sent more than once under one id: a
 // recorded reply is. It is handled once all the same.
 func messagesHandledOnce(s *snapshot, report report) {
 	for id, m := range s.sent {
-		groups := m.subscribers()
-		if len(groups) == 0 {
+		groups, known := m.subscribers()
+		if !known {
 			report("%s %s (%s) of %s to %s: nobody subscribes to it", m.kind, id, m.name, m.sender, m.channel)
 		}
 		for _, group := range groups {
@@ -78,10 +97,11 @@ func messagesHandledOnce(s *snapshot, report report) {
 	}
 	for r, times := range s.handled {
 		m, known := s.sent[r.id]
+		groups, _ := m.subscribers()
 		switch {
 		case !known:
 			report("message %s was handled %d times by %s, and nobody sent it", r.id, times, r.group)
-		case !slices.Contains(m.subscribers(), r.group) && m.kind != skald.KindEvent:
+		case !slices.Contains(groups, r.group) && m.kind != skald.KindEvent:
 			report("%s %s (%s) of %s was handled by %s, which it is not for", m.kind, r.id, m.name, m.sender, r.group)
 		}
 	}

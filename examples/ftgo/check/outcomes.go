@@ -137,27 +137,31 @@ func keysAreUnique(s *snapshot, report report) {
 	}
 }
 
-// pending describes the order and the ticket of an id that are in a pending state.
+// pending describes the order, the ticket and the authorization of an id that are in a pending state.
 func (s *snapshot) pending() map[string]string {
 	found := map[string]string{}
-	for id, o := range s.orders {
-		if pending(o.state) {
-			found[id] = "order " + id + " is " + o.state
+	add := func(order, what, state string) {
+		if !pending(state) {
+			return
 		}
+		if found[order] != "" {
+			found[order] += ", "
+		}
+		found[order] += what + " is " + state
+	}
+	for id, o := range s.orders {
+		add(id, "order "+id, o.state)
 	}
 	for id, t := range s.tickets {
-		if pending(t.state) {
-			text := "ticket " + id + " is " + t.state
-			if before, ok := found[id]; ok {
-				text = before + ", " + text
-			}
-			found[id] = text
-		}
+		add(id, "ticket "+id, t.state)
+	}
+	for _, a := range s.authorizations {
+		add(a.order, "authorization "+a.id+" of order "+a.order, a.state)
 	}
 	return found
 }
 
-// pending reports whether a state of an order or a ticket is a semantic lock.
+// pending reports whether a state of an order, a ticket or an authorization is a semantic lock.
 func pending(state string) bool {
 	return state == "PENDING" || state == "VALIDATED" || strings.HasSuffix(state, "_PENDING")
 }

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/choreographies"
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/host"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
@@ -23,6 +25,7 @@ type consumers struct {
 	service *service.Service
 	logger  *slog.Logger
 	store   *store
+	audit   *audit.Log
 }
 
 // New makes the consumer service on its host and returns its HTTP interface.
@@ -32,15 +35,17 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 		return nil, err
 	}
 	service.HandleCommand(h.Service, consumerapi.VerifyConsumer, c.verify)
+	service.React(h.Service, choreographies.CreateOrder, orderapi.OrderCreated, c.orderCreated)
 	return c.routes(), nil
 }
 
 func open(ctx context.Context, h host.Host) (*consumers, error) {
-	if _, err := audit.Open(ctx, h); err != nil {
+	log, err := audit.Open(ctx, h)
+	if err != nil {
 		return nil, err
 	}
 	s, err := openStore(ctx, h)
-	return &consumers{service: h.Service, logger: h.Logger, store: s}, err
+	return &consumers{service: h.Service, logger: h.Logger, store: s, audit: log}, err
 }
 
 func (c *consumers) routes() http.Handler {

@@ -52,6 +52,7 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	service.HandleCommand(h.Service, kitchenapi.BeginReviseTicket, k.beginRevise)
 	service.HandleCommand(h.Service, kitchenapi.UndoReviseTicket, k.undoRevise)
 	service.HandleCommand(h.Service, kitchenapi.ConfirmReviseTicket, k.confirmRevise)
+	k.react()
 	return k.routes(), nil
 }
 
@@ -71,14 +72,14 @@ func open(ctx context.Context, h host.Host) (*kitchen, error) {
 }
 
 // create refuses what is not on the menu.
-func (k *kitchen) create(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket) (kitchenapi.TicketCreated, error) {
+func (k *kitchen) create(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket) (kitchenapi.Created, error) {
 	if err := k.check(ctx, tx, t.RestaurantID, t.RestaurantVersion, t.LineItems); err != nil {
-		return kitchenapi.TicketCreated{}, err
+		return kitchenapi.Created{}, err
 	}
 	if err := k.store.add(ctx, tx, t, time.Now().UnixMicro()); err != nil {
-		return kitchenapi.TicketCreated{}, err
+		return kitchenapi.Created{}, err
 	}
-	return kitchenapi.TicketCreated{TicketID: t.TicketID}, k.audit.Effect(ctx, tx, t.TicketID, stepCreate, audit.Do)
+	return kitchenapi.Created{TicketID: t.TicketID}, k.audit.Effect(ctx, tx, t.TicketID, stepCreate, audit.Do)
 }
 
 // check looks the items up in the restaurant's menu. A replica that is behind the version which the

@@ -47,7 +47,7 @@ func (c *Client) change(ctx context.Context, plan Plan, id string, style, i, n i
 	prepared := c.tally.changing(style)%onePreparedIn == 0
 	var err error
 	if prepared {
-		err = errors.Join(c.ask(ctx, "/v1/tickets/"+id+"/accept", nil), c.ask(ctx, "/v1/tickets/"+id+"/preparing", nil))
+		err = c.prepare(ctx, "/v1/tickets/"+id)
 	}
 	for _, s := range steps {
 		if err == nil {
@@ -55,6 +55,23 @@ func (c *Client) change(ctx context.Context, plan Plan, id string, style, i, n i
 		}
 	}
 	c.tally.notChanged(id, err)
+}
+
+// prepare has the kitchen take a ticket. Where the creation of an order is choreographed, the order may be
+// approved a moment before its ticket is confirmed.
+func (c *Client) prepare(ctx context.Context, ticket string) error {
+	var pause pause
+	for {
+		var now orderState
+		err := c.once(ctx, http.MethodGet, ticket, nil, nil, &now)
+		if err == nil && now.State != stateTicketPending {
+			return errors.Join(c.ask(ctx, ticket+"/accept", nil), c.ask(ctx, ticket+"/preparing", nil))
+		}
+		c.tally.retried()
+		if !pause.wait(ctx) {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
 }
 
 // take asks for a step and waits for its end.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -25,6 +26,7 @@ type shop struct {
 
 	prepared, cancelled, refused map[string]bool // orders
 	stubborn                     bool            // refuses no cancel or revision
+	looks                        map[string]int  // at tickets, by path; nil: all are confirmed
 
 	consumed int
 	requests int
@@ -63,6 +65,8 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	id, stream := strings.CutSuffix(strings.TrimPrefix(path, "/v1/orders/"), "/events")
 	switch {
+	case strings.HasPrefix(path, "/v1/tickets/"):
+		s.ticket(w, path)
 	case path == "/v1/restaurants":
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, `{"id":"r"}`)
@@ -76,6 +80,23 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		fmt.Fprint(w, s.order(id))
 	}
+}
+
+// ticket answers GET /v1/tickets/{id}.
+func (s *shop) ticket(w io.Writer, path string) {
+	state := "AWAITING_ACCEPTANCE"
+	if s.looks != nil {
+		s.looks[path]++
+	}
+	if s.pending(path) {
+		state = "CREATE_PENDING"
+	}
+	fmt.Fprintf(w, `{"state":%q}`, state)
+}
+
+// pending says that a ticket is not confirmed: it is at the second look.
+func (s *shop) pending(ticket string) bool {
+	return s.looks != nil && s.looks[ticket] < 2
 }
 
 func (s *shop) order(id string) string {
@@ -94,6 +115,10 @@ func (s *shop) change(w http.ResponseWriter, path string) {
 	parts := strings.Split(path, "/")
 	id, what := parts[3], parts[4]
 	switch {
+	case what == "accept" && s.pending("/v1/tickets/"+id):
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"status":409,"detail":"the ticket is CREATE_PENDING"}`)
+		return
 	case what == "accept", what == "preparing" && !s.prepared[id]:
 		s.prepared[id] = what == "preparing"
 	case what == "preparing", s.cancelled[id]:
@@ -240,6 +265,17 @@ func TestStylesHaveTheirShares(t *testing.T) {
 
 // fair says that a part of the whole is that of one of so many.
 func fair(part, whole, of int) bool { return part == whole/of || part == (whole+of-1)/of }
+
+// In the choreography an order may be approved before its ticket is confirmed.
+func TestATicketIsPreparedOnceItIsConfirmed(t *testing.T) {
+	t.Parallel()
+	s := newShop()
+	s.looks = map[string]int{}
+	report := place(t, s, time.Minute, load.Plan{Orders: 30, Cancel: 1})
+	if !report.OK() || report.CancelRefused != 10 || len(s.looks) != 10 {
+		t.Errorf("%d tickets were looked at: %+v", len(s.looks), report)
+	}
+}
 
 // A cancel or a revision that the kitchen's work had to prevent, or did not, is named.
 func TestWrongCancelsAndRevisionsAreNamed(t *testing.T) {

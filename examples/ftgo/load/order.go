@@ -50,6 +50,9 @@ const (
 	stateCancelled = "CANCELLED"
 )
 
+// stateTicketPending is that of a ticket which is not confirmed yet.
+const stateTicketPending = "CREATE_PENDING"
+
 // ended says that no saga moves an order of this state any more.
 func (s orderState) ended() bool {
 	return s.State == stateApproved || s.State == stateRejected || s.State == stateCancelled

@@ -69,17 +69,8 @@ func (c creation) verification() consumerapi.Verification {
 func (c creation) newTicket() kitchenapi.NewTicket {
 	return kitchenapi.NewTicket{
 		TicketID: c.Order.ID, RestaurantID: c.Order.RestaurantID,
-		RestaurantVersion: c.Order.RestaurantVersion, LineItems: toPrepare(c.Order.LineItems),
+		RestaurantVersion: c.Order.RestaurantVersion, LineItems: kitchenapi.ToPrepare(c.Order.LineItems),
 	}
-}
-
-// toPrepare is what the kitchen is told of line items.
-func toPrepare(priced []orderapi.LineItem) []kitchenapi.LineItem {
-	items := make([]kitchenapi.LineItem, len(priced))
-	for i, item := range priced {
-		items[i] = kitchenapi.LineItem{MenuItemID: item.MenuItemID, Name: item.Name, Quantity: item.Quantity}
-	}
-	return items
 }
 
 func (c creation) ticket() kitchenapi.Ticket { return kitchenapi.Ticket{TicketID: c.Order.ID} }

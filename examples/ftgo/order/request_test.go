@@ -57,6 +57,7 @@ func TestARequestIsCheckedFieldByField(t *testing.T) {
 		"good":                 {"", "", ""},
 		"orchestration":        {`"lineItems"`, `"coordination":"orchestration","lineItems"`, ""},
 		"parallel":             {`"lineItems"`, `"coordination":"parallel","lineItems"`, ""},
+		"choreography":         {`"lineItems"`, `"coordination":"choreography","lineItems"`, ""},
 		"no style":             {`"lineItems"`, `"coordination":"prayer","lineItems"`, "coordination"},
 		"no consumer":          {`"consumerId"`, `"consumer"`, "consumerId"},
 		"no UUID":              {consumerID, "7", "consumerId"},

@@ -57,7 +57,7 @@ type revision struct {
 func (r revision) newTicket() kitchenapi.Revision {
 	return kitchenapi.Revision{
 		TicketID: r.OrderID, Operation: r.Operation, RestaurantID: r.RestaurantID,
-		RestaurantVersion: r.RestaurantVersion, LineItems: toPrepare(r.LineItems),
+		RestaurantVersion: r.RestaurantVersion, LineItems: kitchenapi.ToPrepare(r.LineItems),
 	}
 }
 

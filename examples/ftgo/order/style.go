@@ -20,6 +20,7 @@ type style struct {
 func (o *orders) registerStyles() {
 	o.styles = map[string]style{
 		orderapi.Orchestration: o.orchestrated(orderapi.ApprovalPending, o.createOrderSaga()),
+		orderapi.Choreography:  o.choreographed(),
 		orderapi.Parallel:      o.orchestrated(orderapi.StatePending, o.createOrderParallelSaga()),
 	}
 }

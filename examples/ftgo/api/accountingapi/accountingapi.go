@@ -1,13 +1,17 @@
-// Package accountingapi is what the accounting service is asked for and answers.
+// Package accountingapi is what the accounting service is asked for, answers and tells.
 package accountingapi
 
 import (
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/money"
 )
 
-// Commands is the channel of the accounting service's commands.
-const Commands = "ftgo.accounting"
+// The channels of the accounting service.
+const (
+	Commands = "ftgo.accounting"
+	Events   = "ftgo.accounting.events"
+)
 
 // RefusedDeclined is the code with which a card is declined.
 const RefusedDeclined = "card_declined"
@@ -36,6 +40,16 @@ var ReviseAuthorization = skald.Command[Revision, Done]{
 	Channel:  Commands,
 	Key:      func(r Revision) string { return r.ConsumerID },
 	Refusals: []string{RefusedDeclined},
+}
+
+// CardAuthorized tells that an order's total is reserved, where its creation is choreographed.
+var CardAuthorized = skald.Event[orderapi.About]{
+	Name: "ftgo.accounting.card-authorized", Channel: Events, Key: orderapi.About.Key,
+}
+
+// CardAuthorizationFailed tells that it is not, with a code as AuthorizeCard's.
+var CardAuthorizationFailed = skald.Event[orderapi.Failure]{
+	Name: "ftgo.accounting.card-authorization-failed", Channel: Events, Key: orderapi.Failure.Key,
 }
 
 // Charge is what is to be authorized.

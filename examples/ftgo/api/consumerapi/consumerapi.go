@@ -3,6 +3,7 @@ package consumerapi
 
 import (
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/money"
 )
 
@@ -41,6 +42,16 @@ var ConsumerRegistered = skald.Event[Consumer]{
 	Name:    "ftgo.consumer.consumer-registered",
 	Channel: Events,
 	Key:     func(c Consumer) string { return c.ID },
+}
+
+// ConsumerVerified tells that the consumer may place an order, where the creation is choreographed.
+var ConsumerVerified = skald.Event[orderapi.About]{
+	Name: "ftgo.consumer.consumer-verified", Channel: Events, Key: orderapi.About.Key,
+}
+
+// ConsumerVerificationFailed tells that the consumer may not, with a code as VerifyConsumer's.
+var ConsumerVerificationFailed = skald.Event[orderapi.Failure]{
+	Name: "ftgo.consumer.consumer-verification-failed", Channel: Events, Key: orderapi.Failure.Key,
 }
 
 // Consumer is a consumer as others may know it.

@@ -1,11 +1,17 @@
-// Package kitchenapi is what the kitchen service is asked for and answers. A ticket is made
+// Package kitchenapi is what the kitchen service is asked for, answers and tells. A ticket is made
 // for one order and has the order's id: GET /v1/tickets/{id} takes the id of the order.
 package kitchenapi
 
-import "github.com/skald-go/skald"
+import (
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
+)
 
-// Commands is the channel of the kitchen service's commands.
-const Commands = "ftgo.kitchen"
+// The channels of the kitchen service.
+const (
+	Commands = "ftgo.kitchen"
+	Events   = "ftgo.kitchen.events"
+)
 
 // The codes with which a ticket is refused.
 const (
@@ -15,7 +21,7 @@ const (
 )
 
 // CreateTicket checks the line items and makes a ticket in CREATE_PENDING.
-var CreateTicket = skald.Command[NewTicket, TicketCreated]{
+var CreateTicket = skald.Command[NewTicket, Created]{
 	Name:     "ftgo.kitchen.create-ticket",
 	Channel:  Commands,
 	Key:      func(t NewTicket) string { return t.TicketID },
@@ -68,6 +74,16 @@ var ConfirmReviseTicket = skald.Command[Change, Done]{
 	Name: "ftgo.kitchen.confirm-revise-ticket", Channel: Commands, Key: Change.key,
 }
 
+// TicketCreated tells of a ticket in CREATE_PENDING, where the creation of its order is choreographed.
+var TicketCreated = skald.Event[orderapi.About]{
+	Name: "ftgo.kitchen.ticket-created", Channel: Events, Key: orderapi.About.Key,
+}
+
+// TicketCreationFailed tells that there is no ticket, with a code as CreateTicket's.
+var TicketCreationFailed = skald.Event[orderapi.Failure]{
+	Name: "ftgo.kitchen.ticket-creation-failed", Channel: Events, Key: orderapi.Failure.Key,
+}
+
 // NewTicket is what the kitchen has to prepare.
 type NewTicket struct {
 	// TicketID is the order's id: known before the command is sent, so that the ticket can be
@@ -87,8 +103,17 @@ type LineItem struct {
 	Quantity   int    `json:"quantity"`
 }
 
-// TicketCreated says that the ticket is there.
-type TicketCreated struct {
+// ToPrepare is what the kitchen is told of an order's line items.
+func ToPrepare(priced []orderapi.LineItem) []LineItem {
+	items := make([]LineItem, len(priced))
+	for i, item := range priced {
+		items[i] = LineItem{MenuItemID: item.MenuItemID, Name: item.Name, Quantity: item.Quantity}
+	}
+	return items
+}
+
+// Created says that the ticket is there.
+type Created struct {
 	TicketID string `json:"ticketId"`
 }
 

@@ -1,4 +1,4 @@
-// Package orderapi is what the order service is asked for and answers, and the states of an
+// Package orderapi is what the order service is asked for, answers and tells, and the states of an
 // order.
 package orderapi
 

@@ -38,7 +38,7 @@ type choice struct {
 var (
 	stores        = choice{"--store", []string{"sqlite", "postgres"}, []string{"mysql"}}
 	brokers       = choice{"--broker", []string{"embedded", "nats"}, []string{"kafka", "rabbitmq", "redis", "http"}}
-	coordinations = choice{"--coordination", append([]string{allStyles}, orderapi.Styles...), []string{"choreography"}}
+	coordinations = choice{"--coordination", append([]string{allStyles}, orderapi.Styles...), nil}
 )
 
 // check refuses a value that does not work, and says which do.
@@ -50,7 +50,11 @@ func (c choice) check(value string) error {
 	case slices.Contains(c.later, value):
 		return usageError{fmt.Errorf("%s %s does not work yet: today it is %s", c.flag, value, works)}
 	default:
-		return usageError{fmt.Errorf("%s %q: there is no such value; today it is %s, and later %s", c.flag, value, works, strings.Join(c.later, ", "))}
+		later := ""
+		if len(c.later) > 0 {
+			later = ", and later " + strings.Join(c.later, ", ")
+		}
+		return usageError{fmt.Errorf("%s %q: there is no such value; today it is %s%s", c.flag, value, works, later)}
 	}
 }
 

@@ -45,14 +45,13 @@ func TestWhatDoesNotWorkYetIsRefused(t *testing.T) {
 		{"serve --log-level loud", []string{"--log-level"}},
 		{"serve --nonsense", []string{"--nonsense", "--help"}},
 		{"serve order", []string{"no argument"}},
-		{"load --coordination choreography", []string{"--coordination choreography", "orchestration"}},
 		{"load --orders 0", []string{"orders"}},
 		{"load --decline 2", []string{"decline"}},
 		{"load --cancel 2", []string{"cancel"}},
 		{"load --revise -1", []string{"revise"}},
 		{"load --addr ftp://x", []string{"ftp://x"}},
-		{"load --coordination prayer", []string{`"prayer"`, "all, orchestration and parallel"}},
-		{"demo --coordination choreography", []string{"--coordination choreography", "all, orchestration and parallel"}},
+		{"load --coordination prayer", []string{`"prayer"`, "all, orchestration, choreography and parallel"}},
+		{"demo --coordination dance", []string{`"dance"`, "all, orchestration, choreography and parallel"}},
 		{"demo --orders -1", []string{"orders"}},
 		{"check --store mysql", []string{"--store mysql"}},
 		{"check --output xml", []string{"xml"}},
@@ -133,13 +132,13 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", folders)
-	code, out, errOut := command("demo", "--orders", "40", "--decline", "0.25", "--json")
+	code, out, errOut := command("demo", "--orders", "120", "--decline", "0.25", "--json")
 	var report demo.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v\n%s\n%s", code, err, out, errOut)
 	}
 	for i, style := range orderapi.Styles {
-		if got := report.Styles[i]; got.Coordination != style || got.Approved != 30 || got.Rejected != 10 || got.Latency.P99 == 0 {
+		if got := report.Styles[i]; got.Coordination != style || got.Approved != 90 || got.Rejected != 30 || got.Latency.P99 == 0 {
 			t.Errorf("%s: %+v", style, got)
 		}
 	}
