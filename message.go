@@ -93,6 +93,7 @@ const (
 	HeaderAttempt     = "sagaattempt"   // counts the messages of one step and action
 	HeaderDoAttempt   = "sagadoattempt" // the attempt at Do that an undo or a bar is about
 	HeaderBarrier     = "sagabarrier"   // present when the participant keeps a barrier for the step
+	HeaderLanded      = "sagalanded"    // present on an undo whose do was answered: it has landed
 
 	HeaderCorrelation  = "correlationid" // id of the choreography's instance that a message belongs to
 	HeaderChoreography = "choreography"  // name of that choreography

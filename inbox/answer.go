@@ -36,6 +36,9 @@ func (p *pass) atBarrier(ctx context.Context, m *skald.Message, g *Registration)
 		if recorded {
 			return decision{answered: true, content: nothing{}}, nil
 		}
+		if m.Headers.Get(skald.HeaderLanded) != "" { // so long ago that its record was cleaned up
+			return decision{}, nil
+		}
 		p.setBarrier(Barrier{BarrierKey: key, State: BarrierUndone})
 		return decision{answered: true, content: nothing{}}, p.releaseDo(ctx, m, key)
 	case skald.ActionBar:

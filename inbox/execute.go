@@ -137,6 +137,9 @@ func (p *pass) guard(items []*item, fn func() error) error {
 	current := &running{items: items, since: time.Now()}
 	p.current.Store(current)
 	err := p.consumer.protect(items[0].describe, fn)
+	if failed := p.work.Failed(); failed != nil { // the handler may have said nothing of it
+		err = failed
+	}
 	p.current.Store(nil)
 	switch current.finish() {
 	case abandoned:

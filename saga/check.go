@@ -136,6 +136,9 @@ func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 	}
 	at.Name, at.Class, at.Deadline = s.Name, machine.Compensatable, s.Deadline
 	do := c.add(at, s.Do, s.When)
+	if do != nil && do.kind == machine.Local && s.Deadline > 0 {
+		c.fault("step %q: Do is local and has a Deadline: its outcome is never unknown; remove it", s.Name)
+	}
 	if do != nil && do.kind == machine.Wait && s.Deadline <= 0 {
 		c.fault("step %q: it waits without a Deadline: until the signal comes, nothing is undone and everybody waits; give one", s.Name)
 	}
@@ -267,36 +270,31 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 		kind: a.kind, channel: a.channel, command: a.command, version: a.version, txType: a.txType,
 		content: a.content, child: a.child, declared: a.declared, refusals: a.refusals, sample: a.sample,
 	}
-	e.run = func(env environment) ([]byte, error) {
-		return changed(env.state, func(state *S) error { return a.run(env.ctx, env.tx, state) })
-	}
-	e.request = func(encoded []byte) (skald.Message, error) {
-		state, err := decode[S](encoded)
-		if err != nil {
-			return skald.Message{}, err
+	if a.run != nil {
+		e.run = func(env environment) ([]byte, error) {
+			return changed(env.state, func(state *S) error { return a.run(env.ctx, env.tx, state) })
 		}
-		return a.request(state)
 	}
-	e.signal = func(encoded, content []byte) (next []byte, err error) {
-		var refusal *skald.Refusal
-		next, err = changed(encoded, func(state *S) error {
-			err := a.signal(state, content)
-			if said, refused := skald.AsRefusal(err); refused { // what was recorded stays
-				refusal, err = said, nil
+	if a.request != nil {
+		e.request = func(encoded []byte) (skald.Message, error) {
+			state, err := decode[S](encoded)
+			if err != nil {
+				return skald.Message{}, err
 			}
-			return err
-		})
-		if err == nil && refusal != nil {
-			err = refusal
+			return a.request(state)
 		}
-		return next, err
 	}
-	e.begin = func(encoded []byte) (string, []byte, error) {
-		state, err := decode[S](encoded)
-		if err != nil {
-			return "", nil, err
+	if a.signal != nil {
+		e.signal = func(encoded, content []byte) ([]byte, error) { return signalled(a, encoded, content) }
+	}
+	if a.begin != nil {
+		e.begin = func(encoded []byte) (string, []byte, error) {
+			state, err := decode[S](encoded)
+			if err != nil {
+				return "", nil, err
+			}
+			return a.begin(state)
 		}
-		return a.begin(state)
 	}
 	if a.reply != nil {
 		e.reply = func(encoded []byte, m *skald.Message) ([]byte, error) {
@@ -311,6 +309,22 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 	return e
 }
 
+// signalled takes a signal into the state. What it recorded before it refused stays.
+func signalled[S any](a *action[S], encoded, content []byte) ([]byte, error) {
+	var refusal *skald.Refusal
+	next, err := changed(encoded, func(state *S) error {
+		err := a.signal(state, content)
+		if said, refused := skald.AsRefusal(err); refused {
+			refusal, err = said, nil
+		}
+		return err
+	})
+	if err == nil && refusal != nil {
+		err = refusal
+	}
+	return next, err
+}
+
 // checkChild refuses a saga among its own descendants.
 func (c *compiler[S]) checkChild(step string, child *script) {
 	for _, s := range child.family() {
@@ -321,7 +335,7 @@ func (c *compiler[S]) checkChild(step string, child *script) {
 	}
 }
 
-// family lists a script and those of all its children, each once.
+// family lists a script and those of all its children.
 func (s *script) family() []*script {
 	all := []*script{s}
 	for i := range s.machine.Steps {

@@ -73,7 +73,8 @@ type family struct {
 	Children map[string]skald.ID `json:"children,omitempty"`
 }
 
-// startChild starts a step's child. A refusal of its leading local steps is the step's.
+// startChild starts a step's child. When one of its leading local steps refuses, it compensates, as any
+// child does.
 func (s *session) startChild(ctx context.Context, in *instance, e machine.Perform, action *erased) (*machine.Answer, error) {
 	key, state, err := action.begin(in.record.State)
 	if err != nil {
@@ -86,14 +87,13 @@ func (s *session) startChild(ctx context.Context, in *instance, e machine.Perfor
 		ID: skald.NewID(), Name: action.child.name, Version: action.child.version, Key: key,
 		State: state, Trace: in.record.Trace, StartedAt: s.work.Now,
 	}
-	if live, err := s.live(ctx, record.Name, key); live != nil || err != nil {
-		return nil, errors.Join(err, fmt.Errorf("saga %q: child of step %q: %w: %q of saga %q", in.record.Name, e.Step, ErrConflict, key, record.Name))
+	switch live, err := s.live(ctx, record.Name, key); {
+	case err != nil:
+		return nil, err
+	case live != nil: // not ErrConflict: it is not the caller's key that is taken
+		return nil, fmt.Errorf("saga %q: the child of step %q waits for another one of its key: saga %q has a live instance of %q", in.record.Name, e.Step, record.Name, key)
 	}
-	err = s.start(ctx, record, action.child, &origin{in.record.ID, e.Step, e.Action, e.Attempt})
-	if refusal, refused := skald.AsRefusal(err); refused {
-		return &machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt, Refused: true, Detail: refusal.Code + ": " + refusal.Message}, nil
-	}
-	if err != nil {
+	if err := s.start(ctx, record, action.child, &origin{in.record.ID, e.Step, e.Action, e.Attempt}); err != nil {
 		return nil, err
 	}
 	in.family.Children = maps.Clone(in.family.Children)
@@ -106,15 +106,17 @@ func (s *session) startChild(ctx context.Context, in *instance, e machine.Perfor
 
 // cancelChild asks a step's child to compensate. One that cannot any more says so with its end.
 func (s *session) cancelChild(ctx context.Context, in *instance, e machine.Perform) error {
-	child, err := s.find(ctx, in.family.Children[e.Step])
-	if err != nil {
-		return err
-	}
-	err = s.apply(ctx, child, machine.Cancel{Detail: "its parent goes back: " + in.machine.Reason})
-	if errors.Is(err, machine.ErrDecided) || errors.Is(err, machine.ErrEnded) {
-		return nil
-	}
-	return err
+	return s.on(ctx, in.family.Children[e.Step], func(child *instance) error {
+		err := s.apply(ctx, child, machine.Cancel{Detail: "its parent goes back: " + in.machine.Reason})
+		switch {
+		case errors.Is(err, machine.ErrDecided) && !child.stale():
+			return nil
+		case errors.Is(err, machine.ErrEnded): // somebody may have discarded its word
+			return s.tellParent(ctx, child)
+		default:
+			return err
+		}
+	})
 }
 
 // tellParent answers the step that started a child with how the child has ended: by a message, so that
@@ -123,7 +125,7 @@ func (s *session) tellParent(ctx context.Context, in *instance) error {
 	parent := in.family.Parent
 	m := skald.Message{
 		Kind: skald.KindReply, Channel: s.engine.ReplyChannel, Key: parent.Saga.String(),
-		Type: in.record.Name + ".ended", Version: in.record.Version, Payload: in.record.State,
+		Type: in.record.Name + ".ended", Version: in.record.Version, Payload: []byte("{}"), // its state is in its row
 	}
 	m.Headers.Set(skald.HeaderInReplyTo, in.record.ID.String())
 	m.Headers.Set(skald.HeaderSaga, parent.Saga.String())

@@ -208,6 +208,10 @@ func (v *validator) reachable() {
 			v.fault("%s never happens: the start event %s does not lead to %s", r, typeOf(c.Starts), r.On.waitsFor(hops))
 		}
 	}
+	for _, r := range v.all {
+		v.alternatives(r)
+	}
+	v.deadEnds(hops)
 	for _, end := range []Event{c.Completes, c.Compensates} {
 		if end == nil {
 			continue
@@ -220,6 +224,67 @@ func (v *validator) reachable() {
 			v.fault("the end %s is %d events away from the start, and MaxHops is %d: raise it", typeOf(end), n, c.MaxHops)
 		}
 	}
+}
+
+// alternatives refuses to wait for two events of which a reaction emits one.
+func (v *validator) alternatives(r part) {
+	if !r.On.all {
+		return
+	}
+	for i, e := range r.On.events {
+		for _, other := range r.On.events[i+1:] {
+			one, two := v.emitters(e), v.emitters(other)
+			if len(one) == 1 && len(two) == 1 && one[0].String() == two[0].String() {
+				v.fault("%s waits for both %s and %s, and %s emits one of them: react to either, or let two reactions emit them", r, e, other, one[0])
+			}
+		}
+	}
+}
+
+// deadEnds refuses that only an undo leads on from an event: one that comes before what it undoes emits
+// nothing.
+func (v *validator) deadEnds(hops map[skald.EventType]int) {
+	all, without := v.leading(true), v.leading(false)
+	for _, r := range v.all {
+		for _, e := range r.On.events {
+			if _, reached := hops[e]; r.Undoes != "" && reached && all[e] && !without[e] {
+				v.fault("behind event %s only %s leads to an end, and it emits nothing when it comes before %q: let a reaction that undoes nothing lead to the end", e, r, r.Undoes)
+			}
+		}
+	}
+}
+
+// leading are the events that lead to an end, with or without what undos emit.
+func (v *validator) leading(undos bool) map[skald.EventType]bool {
+	leads := map[skald.EventType]bool{}
+	for _, end := range []Event{v.choreography.Completes, v.choreography.Compensates} {
+		if end != nil {
+			leads[typeOf(end)] = true
+		}
+	}
+	for grown := true; grown; {
+		grown = false
+		for _, r := range v.all {
+			if r.Undoes != "" && !undos || !slices.ContainsFunc(r.Emits, func(e skald.EventType) bool { return leads[e] }) {
+				continue
+			}
+			for _, e := range r.On.events {
+				grown = grown || !leads[e]
+				leads[e] = true
+			}
+		}
+	}
+	return leads
+}
+
+func (v *validator) emitters(e skald.EventType) []part {
+	var by []part
+	for _, r := range v.all {
+		if slices.Contains(r.Emits, e) {
+			by = append(by, r)
+		}
+	}
+	return by
 }
 
 // hops counts, for each event that the start leads to, the fewest events that lead to it.

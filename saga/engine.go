@@ -123,7 +123,9 @@ func (e *Engine) add(s *script) {
 	if known := versions[s.version]; known != nil && (!known.implied && !s.implied || known.fingerprint() != s.fingerprint()) {
 		e.faults = append(e.faults, fmt.Errorf("saga %q version %d: registered twice", s.name, s.version))
 	}
-	versions[s.version] = s
+	if versions[s.version] == nil || !s.implied {
+		versions[s.version] = s
+	}
 }
 
 // Check returns the faults of all registrations, and refuses a definition that was changed
@@ -153,11 +155,7 @@ func (e *Engine) Handle(ctx context.Context, tx skald.Tx, m *skald.Message) erro
 		return err
 	}
 	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.find(ctx, id)
-		if err != nil {
-			return err
-		}
-		return s.answer(ctx, in, answer, m)
+		return s.on(ctx, id, func(in *instance) error { return s.answer(ctx, in, answer, m) })
 	})
 }
 
@@ -209,6 +207,7 @@ func (e *Engine) within(ctx context.Context, tx skald.Tx, fn func(*session) erro
 	}
 	work := unit.New(tx, e.Now().UTC())
 	s := newSession(e, work)
+	s.traits.cached = never // the transaction does not run again on what is stored
 	if err := fn(s); err != nil {
 		return err
 	}
@@ -217,6 +216,8 @@ func (e *Engine) within(ctx context.Context, tx skald.Tx, fn func(*session) erro
 	}
 	return e.Outbox.Add(ctx, tx, work.Outgoing...)
 }
+
+func never() bool { return false }
 
 func (e *Engine) session(work *unit.Work) *session {
 	return work.Part(e, func() unit.Part { return newSession(e, work) }).(*session)

@@ -38,6 +38,7 @@ func (e *Engine) following(ctx context.Context, tx skald.Tx, fn func(*follows) e
 	}
 	work := unit.New(tx, e.Now().UTC())
 	f := newFollows(e, work)
+	f.traits.cached = never // the transaction does not run again on what is stored
 	if err := fn(f); err != nil {
 		return err
 	}
@@ -132,6 +133,13 @@ func (e *Engine) step(ctx context.Context, tx skald.Tx, id skald.ID, event machi
 			return err
 		}
 		tracked = true
+		if err = f.apply(in, event); !rejected(err) || !in.stale() {
+			return err
+		}
+		delete(f.loaded, id)
+		if in, err = f.find(ctx, id); in == nil || err != nil {
+			return err
+		}
 		return f.apply(in, event)
 	})
 	return tracked, err

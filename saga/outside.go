@@ -11,14 +11,19 @@ import (
 	"github.com/skald-go/skald/internal/machine"
 )
 
-// ErrNotLive is returned for a saga that has ended, or was never started.
-var ErrNotLive = errors.New("saga: there is no live saga of this key")
+// What an instance says to somebody outside whom it does not obey.
+var (
+	// ErrNotLive is returned for a saga that has ended, or was never started.
+	ErrNotLive = machine.ErrEnded
+	// ErrDecided is returned for a saga that has passed its pivot: it goes forward only.
+	ErrDecided = machine.ErrDecided
+	// ErrNotAwaited is returned for a signal that a saga has had already, or that comes too late.
+	ErrNotAwaited = machine.ErrNotAwaited
+	// ErrNotParked is returned for a resume of a saga that is not parked.
+	ErrNotParked = machine.ErrNotParked
+)
 
-// ErrDecided is returned for a saga that has passed its pivot: it goes forward only.
-var ErrDecided = errors.New("saga: it has passed its pivot, and goes forward only: compensate with another saga")
-
-// ErrNotAwaited is returned for a signal that a saga has had already, or that comes too late.
-var ErrNotAwaited = errors.New("saga: it does not wait for this signal any more")
+var errBusy = errors.New("a local step cannot cancel or signal its own saga: return a refusal, or do it after the step")
 
 // Cancel undoes the live instance of a key, with a reason for the history, in the caller's
 // transaction. After the pivot it returns [ErrDecided]; while the pivot has no answer, Cancel returns
@@ -51,7 +56,7 @@ func (s *Saga[S]) outside(ctx context.Context, tx skald.Tx, doing, key string, f
 		case in == nil:
 			return ErrNotLive
 		}
-		return fn(session, in)
+		return session.on(ctx, in.record.ID, func(in *instance) error { return fn(session, in) })
 	})
 	if err != nil {
 		return fmt.Errorf("saga %q: %s %q: %w", s.name, doing, key, err)
@@ -61,47 +66,49 @@ func (s *Saga[S]) outside(ctx context.Context, tx skald.Tx, doing, key string, f
 
 // Cancel lets an operator cancel a saga as [Saga.Cancel] does.
 func (e *Engine) Cancel(ctx context.Context, tx skald.Tx, id skald.ID, reason string) error {
-	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.find(ctx, id)
-		if err != nil {
-			return err
-		}
-		return s.cancel(ctx, in, reason)
-	})
+	return e.byID(ctx, tx, id, func(s *session, in *instance) error { return s.cancel(ctx, in, reason) })
 }
 
 // Signal ends a wait of a saga as [Saga.Signal] does.
 func (e *Engine) Signal(ctx context.Context, tx skald.Tx, id skald.ID, step string, content any) error {
-	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.find(ctx, id)
-		if err != nil {
-			return err
+	return e.byID(ctx, tx, id, func(s *session, in *instance) error { return s.signal(ctx, in, step, content) })
+}
+
+// byID runs fn on a saga that somebody names.
+func (e *Engine) byID(ctx context.Context, tx skald.Tx, id skald.ID, fn func(*session, *instance) error) error {
+	err := e.within(ctx, tx, func(s *session) error {
+		if !s.has(id) {
+			if err := s.load(ctx, []skald.ID{id}); err != nil {
+				return err
+			}
 		}
-		return s.signal(ctx, in, step, content)
+		if s.loaded[id] == nil {
+			return ErrNotLive
+		}
+		return s.on(ctx, id, func(in *instance) error { return fn(s, in) })
 	})
+	if err != nil {
+		return fmt.Errorf("saga %s: %w", id, err)
+	}
+	return nil
 }
 
 func (s *session) cancel(ctx context.Context, in *instance, reason string) error {
-	err := s.apply(ctx, in, machine.Cancel{Detail: reason})
-	switch {
-	case errors.Is(err, machine.ErrDecided):
-		return ErrDecided
-	case errors.Is(err, machine.ErrEnded):
-		return ErrNotLive
-	default:
-		return err
+	if in.busy {
+		return errBusy
 	}
+	return s.apply(ctx, in, machine.Cancel{Detail: reason})
 }
 
 func (s *session) signal(ctx context.Context, in *instance, step string, content any) error {
 	action := in.script.do[step]
-	if action == nil || action.signal == nil {
+	switch given := reflect.TypeOf(content); {
+	case in.busy:
+		return errBusy
+	case action == nil || action.signal == nil:
 		return fmt.Errorf("saga %q has no step %q that waits for a signal", in.record.Name, step)
-	}
-	if given := reflect.TypeOf(content); given != action.content {
+	case given != action.content:
 		return fmt.Errorf("step %q waits for content of type %s, and was given %v", step, action.content, given)
-	}
-	switch {
 	case in.machine.Status.Ended():
 		return ErrNotLive
 	case !in.machine.Takes(step):
@@ -121,8 +128,13 @@ func (s *session) signal(ctx context.Context, in *instance, step string, content
 	case err != nil:
 		return err
 	}
+	before := in.record.State
 	in.record.State = state
-	return s.apply(ctx, in, event)
+	if err := s.apply(ctx, in, event); err != nil {
+		in.record.State = before
+		return err
+	}
+	return nil
 }
 
 // live finds the live instance of a definition and business key; nil when there is none.

@@ -21,6 +21,7 @@ type instance struct {
 	machine machine.Instance
 	family  family
 	script  *script
+	busy    bool // a local step of it runs
 }
 
 // progress is what is stored of an instance beside its state.
@@ -82,11 +83,9 @@ func (s *session) start(ctx context.Context, record Record, found *script, paren
 	s.remember(in)
 	in.record = record
 	s.loaded[record.ID] = in
-	written := len(s.history)
 	err := s.apply(ctx, in, machine.Start{})
 	if err != nil { // the caller may go on without it
 		delete(s.loaded, record.ID)
-		s.history = s.history[:written]
 	}
 	return err
 }
@@ -105,7 +104,7 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 			return err
 		}
 	} else if do := in.script.do[a.Step]; counts && a.Action != machine.Undo && do != nil && do.reply != nil {
-		state, err := do.reply(in.record.State, m)
+		state, err := s.recordReply(ctx, in, do, a.Step, m)
 		if err != nil {
 			return err
 		}
@@ -122,6 +121,18 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 	return err
 }
 
+// recordReply takes an answer into the state; of a child, what it ended with, which its row has.
+func (s *session) recordReply(ctx context.Context, in *instance, do *erased, step string, m *skald.Message) ([]byte, error) {
+	if do.kind != machine.Child {
+		return do.reply(in.record.State, m)
+	}
+	child, err := s.find(ctx, in.family.Children[step])
+	if err != nil {
+		return nil, err
+	}
+	return do.reply(in.record.State, &skald.Message{Kind: m.Kind, Type: m.Type, ID: m.ID, Payload: child.record.State})
+}
+
 func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Refusal, counts bool) error {
 	do := in.script.do[a.Step]
 	if !counts || a.Action == machine.Undo || do == nil || do.refused == nil {
@@ -134,9 +145,49 @@ func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Re
 	return err
 }
 
-// apply steps the machine and carries out the effects, until nothing local is left to do.
+// on runs fn on a saga. One that was kept in memory may be outdated, because another process went on with
+// it: what is refused then is tried again on what is stored.
+func (s *session) on(ctx context.Context, id skald.ID, fn func(in *instance) error) error {
+	in, err := s.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err = fn(in); !rejected(err) || !in.stale() {
+		return err
+	}
+	delete(s.loaded, id)
+	if in, err = s.find(ctx, id); err != nil {
+		return err
+	}
+	return fn(in)
+}
+
+// rejected reports whether the machine has refused an event.
+func rejected(err error) bool {
+	for _, refusal := range []error{machine.ErrUnknownAnswer, machine.ErrNotParked, machine.ErrNotAwaited, machine.ErrDecided, machine.ErrEnded} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
+// apply steps the machine and carries out the effects, until nothing local is left to do. An error leaves
+// the saga as it was.
 func (s *session) apply(ctx context.Context, in *instance, event machine.Event) error {
 	s.remember(in)
+	undo := s.checkpoint(in)
+	err := s.follow(ctx, in, event)
+	if err == nil {
+		err = s.settle(in)
+	}
+	if err != nil {
+		undo()
+	}
+	return err
+}
+
+func (s *session) follow(ctx context.Context, in *instance, event machine.Event) error {
 	ended := in.machine.Status.Ended()
 	events := []machine.Event{event}
 	for len(events) > 0 {
@@ -156,11 +207,9 @@ func (s *session) apply(ctx context.Context, in *instance, event machine.Event) 
 		}
 	}
 	if in.machine.Status.Ended() && !ended && in.family.Parent != nil {
-		if err := s.tellParent(ctx, in); err != nil {
-			return err
-		}
+		return s.tellParent(ctx, in)
 	}
-	return s.settle(in)
+	return nil
 }
 
 // step applies one event to the machine, which asks for the conditions that it meets.
@@ -206,16 +255,20 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 
 func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (*machine.Answer, error) {
 	answer := &machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
+	in.busy = true
 	state, err := action.run(environment{ctx, s.work.Tx, in.record.State})
+	in.busy = false
 	if refusal, refused := skald.AsRefusal(err); refused {
-		if in.record.Revision == 0 { // nothing is settled yet: the start itself is refused
+		if in.record.Revision == 0 && in.family.Parent == nil { // nothing is settled yet: the start itself is refused
 			return nil, refusal
 		}
 		answer.Refused, answer.Detail = true, refusal.Code+": "+refusal.Message
 		return answer, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("saga %q: local step %q: %w", in.record.Name, e.Step, err)
+		err = fmt.Errorf("saga %q: local step %q: %w", in.record.Name, e.Step, err)
+		s.work.Fail(err) // it may have written something
+		return nil, err
 	}
 	in.record.State = state
 	return answer, nil
@@ -234,6 +287,9 @@ func (s *session) send(ctx context.Context, in *instance, e machine.Perform, act
 	m.Headers.Set(skald.HeaderAttempt, strconv.Itoa(e.Attempt))
 	if e.Barrier {
 		m.Headers.Set(skald.HeaderBarrier, strconv.Itoa(e.DoAttempt))
+	}
+	if e.Landed {
+		m.Headers.Set(skald.HeaderLanded, "true")
 	}
 	ctx = unit.With(skald.WithTrace(ctx, in.record.Trace), s.work)
 	return s.engine.Outbox.Add(ctx, s.work.Tx, m)

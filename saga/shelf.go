@@ -36,11 +36,16 @@ type traits[I any] struct {
 	cached func() bool
 }
 
-// row is what every instance has: its record as it will be written, and whether it must be.
+// row is what every instance has: its record as it will be written.
 type row struct {
 	record Record
-	dirty  bool
+	dirty  bool // it has to be written
+	kept   bool // it comes from the cache, and may be outdated
 }
+
+// stale reports whether an instance may be outdated although nobody will notice: nothing of it is
+// written.
+func (r *row) stale() bool { return r.kept && !r.dirty }
 
 // before is an instance as it was before the current message.
 type before[I any] struct {
@@ -58,14 +63,19 @@ func (s *shelf[I]) Mark() { s.mark.history, s.mark.before = len(s.history), s.ma
 // Reset implements [unit.Part].
 func (s *shelf[I]) Reset() {
 	s.history = s.history[:s.mark.history]
-	for i := range s.mark.before {
-		b := &s.mark.before[i]
+	s.forget(s.mark.before)
+	s.mark.before = s.mark.before[:0]
+}
+
+// forget makes instances what they were.
+func (s *shelf[I]) forget(changed []before[I]) {
+	for i := range changed {
+		b := &changed[i]
 		if s.traits.row(&b.copy).record.Revision == 0 { // it was started
 			delete(s.loaded, s.traits.row(b.in).record.ID)
 		}
 		*b.in = b.copy
 	}
-	s.mark.before = s.mark.before[:0]
 }
 
 // Flush implements [unit.Part]: one statement for the instances, one for the history.
@@ -105,6 +115,18 @@ func (s *shelf[I]) remember(in *I) {
 	s.mark.before = append(s.mark.before, before[I]{in, *in})
 }
 
+// checkpoint returns a function that forgets what happens to the instance from now on, and what comes of
+// that.
+func (s *shelf[I]) checkpoint(in *I) (undo func()) {
+	copied, saved, history, outgoing, remembered := *in, len(s.saved), len(s.history), len(s.work.Outgoing), len(s.mark.before)
+	return func() {
+		s.forget(s.mark.before[remembered:])
+		*in = copied
+		s.saved, s.history, s.mark.before = s.saved[:saved], s.history[:history], s.mark.before[:remembered]
+		s.work.Outgoing = s.work.Outgoing[:outgoing]
+	}
+}
+
 // changed has the instance written.
 func (s *shelf[I]) changed(in *I) {
 	if row := s.traits.row(in); !row.dirty {
@@ -140,6 +162,7 @@ func (s *shelf[I]) missing(ids []skald.ID) []skald.ID {
 func (s *shelf[I]) has(id skald.ID) bool {
 	if s.loaded[id] == nil {
 		if in := s.traits.cache.take(id); in != nil && s.traits.cached() {
+			s.traits.row(in).kept = true
 			s.loaded[id] = in
 		}
 	}

@@ -140,13 +140,7 @@ func (e *Engine) Resume(ctx context.Context, tx skald.Tx, id skald.ID, reason st
 	if tracked, err := e.step(ctx, tx, id, machine.Resume{Detail: reason}); tracked || err != nil {
 		return err
 	}
-	return e.within(ctx, tx, func(s *session) error {
-		in, err := s.find(ctx, id)
-		if err != nil {
-			return err
-		}
-		return s.apply(ctx, in, machine.Resume{Detail: reason})
-	})
+	return e.byID(ctx, tx, id, func(s *session, in *instance) error { return s.apply(ctx, in, machine.Resume{Detail: reason}) })
 }
 
 // rearm wakes the timers after a deadline was set.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
 )
 
 // ErrUnknownVersion says that an instance was started with a version of its definition that is not
@@ -116,6 +117,21 @@ func (e *Engine) nameUnknown(ctx context.Context) error {
 			"saga", l.Name, "version", l.Number, "instances", l.Count, "example_key", l.Key)
 	}
 	return nil
+}
+
+// Patience is the longest time after which a registered saga may ask a participant what became of a
+// command: the deadline of a call, or a pivot's bar; and whose it is.
+func (e *Engine) Patience() (longest time.Duration, whose string) {
+	for _, versions := range e.scripts {
+		for _, s := range versions {
+			for i := range s.machine.Steps {
+				if step := &s.machine.Steps[i]; step.Kind == machine.Call && step.Deadline > longest {
+					longest, whose = step.Deadline, fmt.Sprintf("step %q of saga %q", step.Name, s.name)
+				}
+			}
+		}
+	}
+	return longest, whose
 }
 
 // Active reports whether there is anything to read replies for, once Check has looked: a definition, or live

@@ -20,6 +20,9 @@ func (w WaitAction[S, E]) action() *action[S] { return &w.a }
 // step's turn counts when its turn comes.
 func Wait[S, E any](record func(state *S, content E) error) WaitAction[S, E] {
 	w := WaitAction[S, E]{action[S]{kind: machine.Wait, content: reflect.TypeFor[E]()}}
+	if w.a.content.Kind() == reflect.Interface {
+		w.a.contract = fmt.Errorf("wait: content of type %s, an interface: nothing could be decoded into it; name the type", w.a.content)
+	}
 	if record == nil {
 		w.a.contract = errors.New("wait: the function is nil: give the one that records what was decided")
 		return w

@@ -135,10 +135,14 @@ func (s *Service) emitting(ctx context.Context, tx skald.Tx, role saga.Role, mes
 	}
 	for i := range work.Outgoing[before:] {
 		out := &work.Outgoing[before+i]
-		if out.Kind != skald.KindEvent || slices.Contains(role.Emits, out.EventType()) {
+		c, declared := out.Correlation(), slices.Contains(role.Emits, out.EventType())
+		if out.Kind != skald.KindEvent || declared && !c.ID.IsZero() {
 			continue
 		}
-		c := out.Correlation()
+		if declared {
+			return fmt.Errorf("%w: service %q reacts to event %q with %s, and publishes that outside of the choreography: publish with the event's own Context",
+				inbox.ErrUnhandleable, s.name, role.Event, out.EventType())
+		}
 		if slices.ContainsFunc(messages, func(m *skald.Message) bool { return m.Correlation().ID == c.ID }) {
 			return fmt.Errorf("%w: service %q reacts to event %q of choreography %q with %s, which it does not declare: add it to the reaction's Emits, or emit it with skald.Uncorrelated if it is no part of the choreography",
 				inbox.ErrUnhandleable, s.name, role.Event, c.Choreography, out.EventType())
@@ -151,11 +155,16 @@ func (s *Service) emitting(ctx context.Context, tx skald.Tx, role saga.Role, mes
 // tracked choreographies to which nothing here reacts.
 func (s *Service) checkChoreographies() {
 	tracked := s.engine.Tracked()
+	newest := map[string]bool{}
 	for _, c := range slices.Backward(tracked) { // of several versions the newest is what new instances follow
-		s.takePart(c)
+		if part := s.takePart(c); !newest[c.Name] && part.choreography.Fingerprint() != c.Fingerprint() {
+			s.fault(fmt.Errorf("service %q reacts in choreography %q as it is declared in one way, and tracks it as it is declared in another: give React and Track the same value", s.name, c.Name))
+		}
+		newest[c.Name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.choreographies)) {
 		part := s.choreographies[name]
+		s.checkPatience(part.choreography.Deadline, fmt.Sprintf("choreography %q", name))
 		if !slices.ContainsFunc(tracked, func(c saga.Choreography) bool { return c.Name == name }) {
 			s.fault(part.choreography.Validate()) // the engine says it of those that it tracks
 		}
@@ -178,8 +187,37 @@ func (s *Service) watch(c saga.Choreography) {
 			continue
 		}
 		part.handled = append(part.handled, event)
-		r := s.reaction(c, event)
-		r.Handle = s.observe
-		s.fault(s.consumer.Register(r))
+		s.fault(s.consumer.Register(s.watching(c, event)))
 	}
+}
+
+// watching takes note of an event, and then hands it to the service's own handler of it, if there is one.
+func (s *Service) watching(c saga.Choreography, event skald.EventType) inbox.Registration {
+	r := s.reaction(c, event)
+	r.Handle = s.observe
+	i := slices.IndexFunc(s.handlers, func(h inbox.Registration) bool {
+		return h.Channel == event.Channel && h.Type == event.Name && h.Version == event.Version
+	})
+	switch {
+	case i < 0:
+	case s.handlers[i].Handle != nil:
+		own := s.handlers[i].Handle
+		r.Handle = func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+			if _, err := s.observe(ctx, tx, m); err != nil {
+				return nil, err
+			}
+			return own(ctx, tx, m)
+		}
+	default:
+		own := s.handlers[i].HandleBatch
+		r.Handle, r.HandleBatch = nil, func(ctx context.Context, tx skald.Tx, requests []*inbox.Request) error {
+			for _, q := range requests {
+				if _, err := s.observe(ctx, tx, q.Message); err != nil {
+					return err
+				}
+			}
+			return own(ctx, tx, requests)
+		}
+	}
+	return r
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
@@ -45,6 +46,7 @@ type Service struct {
 	consumer *inbox.Consumer
 	relay    *relay.Relay
 	engine   *saga.Engine
+	handlers []inbox.Registration // those that are no reactions
 	faults   []error
 	state    atomic.Int32
 	// choreographies that the service takes part in, or tracks, by name.
@@ -123,7 +125,20 @@ func (s *Service) register(txType reflect.Type, r inbox.Registration) {
 		s.fault(fmt.Errorf("service %q: the handler of %q takes a transaction of type %s, and the store's is %s", s.name, r.Type, txType, s.store.TxType()))
 		return
 	}
-	s.fault(s.consumer.Register(r))
+	if handle := r.Handle; handle != nil {
+		r.Handle = func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
+			answer, err := handle(ctx, tx, m)
+			return answer, postponed(err)
+		}
+	}
+	if handle := r.HandleBatch; handle != nil {
+		r.HandleBatch = func(ctx context.Context, tx skald.Tx, requests []*inbox.Request) error {
+			return postponed(handle(ctx, tx, requests))
+		}
+	}
+	if s.fault(s.consumer.Register(r)); r.Reaction == nil {
+		s.handlers = append(s.handlers, r)
+	}
 }
 
 func (s *Service) fault(err error) {
@@ -204,7 +219,16 @@ func (s *Service) check(ctx context.Context) error {
 		}))
 	}
 	s.checkChoreographies()
+	s.checkPatience(s.engine.Patience())
 	return errors.Join(s.faults...)
+}
+
+// checkPatience refuses to ask participants for what they may have forgotten. Their retention is taken to be
+// the service's own.
+func (s *Service) checkPatience(deadline time.Duration, whose string) {
+	if deadline >= s.config.InboxRetention {
+		s.fault(fmt.Errorf("service %q: the deadline of %s (%s) is not shorter than InboxRetention (%s): by then a participant may have forgotten what it did", s.name, whose, deadline, s.config.InboxRetention))
+	}
 }
 
 func (s *Service) handleReply(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {

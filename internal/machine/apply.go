@@ -183,7 +183,7 @@ func (r *run) proceed() {
 
 func (r *run) perform(s *Step, p *Progress, action Action, kind Kind) {
 	r.effects = append(r.effects, Perform{
-		Step: s.Name, Action: action, Attempt: p.attempts(action), DoAttempt: p.Do, Kind: kind, Barrier: s.Barrier(),
+		Step: s.Name, Action: action, Attempt: p.attempts(action), DoAttempt: p.Do, Kind: kind, Barrier: s.Barrier(), Landed: action == Undo && p.Landed,
 	})
 }
 

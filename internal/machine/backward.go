@@ -73,6 +73,7 @@ func (r *run) abandon(s *Step, p *Progress) bool {
 }
 
 func (r *run) undo(s *Step, p *Progress) {
+	p.Landed = p.Landed || p.State == Done
 	p.State = Undoing
 	p.Undo++
 	if s.UndoKind != Local {

@@ -56,6 +56,8 @@ type Perform struct {
 	Kind      Kind
 	// Barrier says that the participant must record the attempt.
 	Barrier bool
+	// Landed says of an undo that its do was answered, and has landed.
+	Landed bool
 }
 
 // Record appends a line to the history.
@@ -100,7 +102,7 @@ var ErrNotParked = errors.New("the saga is not parked")
 var ErrNotAwaited = errors.New("the saga does not wait for this any more")
 
 // ErrDecided is the answer to a Cancel after the pivot.
-var ErrDecided = errors.New("the saga has passed its pivot, and goes forward only")
+var ErrDecided = errors.New("the saga has passed its pivot, and goes forward only: compensate with another saga")
 
 // ErrEnded is the answer to a Cancel of an instance that has ended.
-var ErrEnded = errors.New("the saga has ended")
+var ErrEnded = errors.New("there is no live saga: it has ended, or was never started")

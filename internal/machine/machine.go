@@ -117,6 +117,8 @@ type Progress struct {
 	Do   int `json:"do,omitempty"`
 	Undo int `json:"undo,omitempty"`
 	Bar  int `json:"bar,omitempty"`
+	// Landed says of a step that is undone that its do was answered.
+	Landed bool `json:"landed,omitempty"`
 	// DueAt is when the deadline of a sent step passes; zero means none.
 	DueAt time.Time `json:"dueAt,omitzero"`
 	// Detail is why a wait was declined before its turn.

@@ -20,6 +20,7 @@ type Work struct {
 
 	parts  map[any]Part
 	sealed bool
+	failed error
 }
 
 // Part is a package's own share of a unit of work.
@@ -51,8 +52,16 @@ func (w *Work) Part(key any, create func() Part) Part {
 // Mark is the state of a unit of work before a message.
 type Mark struct{ outgoing, committed int }
 
+// Fail says that the current message must not be committed, whatever its handler returns: the
+// transaction has half of what something was to write.
+func (w *Work) Fail(err error) { w.failed = err }
+
+// Failed is what Fail was told of the current message.
+func (w *Work) Failed() error { return w.failed }
+
 // Mark notes the state, to be returned to by Reset.
 func (w *Work) Mark() Mark {
+	w.failed = nil
 	for _, part := range w.parts {
 		part.Mark()
 	}
@@ -61,7 +70,7 @@ func (w *Work) Mark() Mark {
 
 // Reset forgets what was collected since the mark.
 func (w *Work) Reset(m Mark) {
-	w.Outgoing, w.Committed = w.Outgoing[:m.outgoing], w.Committed[:m.committed]
+	w.Outgoing, w.Committed, w.failed = w.Outgoing[:m.outgoing], w.Committed[:m.committed], nil
 	for _, part := range w.parts {
 		part.Reset()
 	}
