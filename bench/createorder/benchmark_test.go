@@ -30,6 +30,14 @@ func TestABenchmarkVerifiesWhatItRan(t *testing.T) {
 	}
 }
 
+func TestAStyleThatIsNotMeasuredIsRefused(t *testing.T) {
+	for _, o := range []Options{{Store: PostgreSQL, Style: "improvisation"}, {Store: SQLite, Style: Choreography}} {
+		if results, err := Run(t.Context(), o); err == nil {
+			t.Errorf("%+v: %+v", o, results)
+		}
+	}
+}
+
 func TestTheVerificationFindsADisagreement(t *testing.T) {
 	for name, fault := range map[string][2]string{
 		"an order that is not decided": {"order", `UPDATE orders SET state = 'APPROVAL_PENDING'`},
