@@ -70,6 +70,7 @@ type relayTeam struct {
 }
 
 func inRelay(t *testing.T, run func(r *relayTeam)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		run(&relayTeam{t: t, store: skaldtest.NewStore(), broker: skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1})})
 	})
