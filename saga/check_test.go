@@ -131,7 +131,11 @@ func TestAFaultyDefinitionIsRefusedWithTheFix(t *testing.T) {
 		"a wait that records nothing": {func(d *Definition[state]) {
 			d.Retriable[0].Do = Wait[state, bool](nil)
 		}, "records what was decided"},
-		"a child undoes": {func(d *Definition[state]) { d.Compensatable[0].Undo = child(definition("order.undo")) }, "only a child is undone by a child"},
+		"a wait for an interface": {func(d *Definition[state]) {
+			d.Retriable[0].Do = Wait(func(*state, any) error { return nil })
+		}, "content of type interface {}, an interface: nothing could be decoded into it"},
+		"a deadline of a local step": {func(d *Definition[state]) { d.Compensatable[0].Deadline = time.Second }, "Do is local and has a Deadline"},
+		"a child undoes":             {func(d *Definition[state]) { d.Compensatable[0].Undo = child(definition("order.undo")) }, "only a child is undone by a child"},
 		"a child without a start": {func(d *Definition[state]) {
 			d.Retriable[0].Do = Child[state](definition("order.child"), nil)
 		}, "makes its key and state"},

@@ -105,6 +105,13 @@ func TestEveryFaultOfAChoreographyIsNamedWithWhatMendsIt(t *testing.T) {
 		`nobody emits event kitchen.burnt, to which kitchen: burn reacts: add it to the Emits`:        add(saga.Reaction{Name: "burn", On: on("kitchen.burnt")}),
 		`nobody handles event kitchen.burnt, which kitchen: burn emits: declare a reaction to it`:     add(saga.Reaction{Name: "burn", On: on("consumer.verified"), Emits: emits("kitchen.burnt")}),
 		`kitchen: burn never happens: the start event order.created does not lead to kitchen.burnt`:   add(saga.Reaction{Name: "burn", On: onAll("kitchen.burnt", "consumer.verified")}),
+		`accounting: charge waits for both kitchen.ticket-created and kitchen.ticket-creation-failed, and kitchen: create ticket emits one of them`: func(c *saga.Choreography) {
+			c.Participants[2].Reactions[1].On = onAll("order.created", "consumer.verified", "kitchen.ticket-created", "kitchen.ticket-creation-failed")
+		},
+		`behind event accounting.card-authorization-failed only kitchen: reject ticket leads to an end, and it emits nothing when it comes before "create ticket"`: func(c *saga.Choreography) {
+			kitchen(c).Reactions[2].Emits = emits("kitchen.ticket-rejected")
+			c.Participants[3].Reactions[1].On = on("kitchen.ticket-rejected", "kitchen.ticket-creation-failed")
+		},
 		`the end order.approved cannot be reached from the start event order.created`: func(c *saga.Choreography) {
 			c.Participants[2].Reactions[1].On = onAll("order.created", "consumer.verified", "kitchen.ticket-created", "kitchen.burnt")
 		},

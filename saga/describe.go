@@ -183,6 +183,7 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 		e.faults = append(e.faults, err)
 		return newHandle[S](e, definition.Name, nil)
 	}
+	s = s.own()
 	for _, member := range s.family() {
 		for step, action := range member.do {
 			action.surround(e, LocalCall{Saga: member.name, Step: step}, around)
@@ -193,6 +194,25 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 	}
 	e.register(s)
 	return newHandle[S](e, s.name, map[int]*script{s.version: s})
+}
+
+// own copies a script and its children's, which the definition's other registrations have too.
+func (s *script) own() *script {
+	c := *s
+	c.do, c.undo = own(s.do), own(s.undo)
+	return &c
+}
+
+func own(actions map[string]*erased) map[string]*erased {
+	copies := make(map[string]*erased, len(actions))
+	for step, action := range actions {
+		c := *action
+		if c.child != nil {
+			c.child = c.child.own()
+		}
+		copies[step] = &c
+	}
+	return copies
 }
 
 func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Context, skald.Tx, LocalCall) error) {

@@ -69,6 +69,28 @@ func TestRegisterAroundStandsInForLocalActions(t *testing.T) {
 	}
 }
 
+// A child's definition is compiled once, and registered with every definition that has it: around one
+// registration's local actions stands nothing of another's.
+func TestRegisterAroundLeavesOtherRegistrationsOfAChildAlone(t *testing.T) {
+	parent := definition("order.send")
+	parent.Retriable[0].Do = child(definition("parcel.pack"))
+	calls := map[string]int{}
+	for _, name := range []string{"first", "second"} {
+		e := NewEngine(EngineConfig{TxType: reflect.TypeFor[skald.Tx]()})
+		s := RegisterAround(host{e}, parent, func(_ context.Context, _ skald.Tx, call LocalCall) error {
+			calls[name+" "+call.Saga]++
+			return call.Run()
+		})
+		action := s.script.do["approve"].child.do["create order"]
+		if _, err := action.run(environment{tx: &otherTx{}, state: []byte(`{}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := map[string]int{"first parcel.pack": 1, "second parcel.pack": 1}; !reflect.DeepEqual(calls, want) {
+		t.Errorf("calls: %v, want %v", calls, want)
+	}
+}
+
 type host struct{ engine *Engine }
 
 func (h host) SagaEngine() *Engine { return h.engine }

@@ -118,6 +118,32 @@ func openBistro(t *testing.T, together bool, fails ...string) *bistro {
 	return b
 }
 
+// playsAlone is one service without the others, which register gives its part.
+func playsAlone(t *testing.T, name string, register func(svc *service.Service)) *bistro {
+	t.Helper()
+	p := &player{name: name, store: skaldtest.NewStore()}
+	svc, err := service.New(name, p.store, skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1}), service.Config{Logger: slog.New(slog.DiscardHandler), LeaseTTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.service = svc
+	register(svc)
+	if p.stepper, err = svc.Stepper(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := &bistro{t: t, players: map[string]*player{name: p}, now: bistroNow}
+	t.Cleanup(b.close)
+	return b
+}
+
+// ofInstance is an event of an instance of the choreography.
+func (b *bistro) ofInstance(id skald.ID, event skald.Event[about], source string) skald.Message {
+	b.t.Helper()
+	m := skald.Message{Key: "a"}
+	m.Correlate(skald.Correlation{ID: id, Choreography: choreographedOrder})
+	return b.eventOf(m, event, source)
+}
+
 func (b *bistro) close() {
 	for _, p := range b.players {
 		p.stepper.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,40 +79,94 @@ type desk struct {
 
 func atDesk(t *testing.T, fn func(d *desk)) {
 	t.Helper()
+	atDeskWith(t, service.Config{}, func(d *desk) {
+		d.trips = saga.Register(d.service, journey())
+		d.flights = saga.Register(d.service, flight())
+	}, fn)
+}
+
+// atDeskWith runs fn at a desk of which register says what it does.
+func atDeskWith(t *testing.T, config service.Config, register, fn func(d *desk)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{t: t, store: skaldtest.NewStore()}
+		config.Logger = slog.New(slog.DiscardHandler)
 		var err error
-		d.service, err = service.New("desk", d.store, skaldtest.NewBroker(skaldtest.BrokerConfig{}), service.Config{Logger: slog.New(slog.DiscardHandler)})
+		d.service, err = service.New("desk", d.store, skaldtest.NewBroker(skaldtest.BrokerConfig{}), config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.trips = saga.Register(d.service, journey())
-		d.flights = saga.Register(d.service, flight())
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- d.service.Run(ctx) }()
+		register(d)
+		stop := runUntil(t, d.service)
 		synctest.Wait()
 		fn(d)
 		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
 	})
+}
+
+// sells registers trips that are booked by this definition.
+func sells(definition saga.Definition[trip]) func(d *desk) {
+	return func(d *desk) { d.trips = saga.Register(d.service, definition) }
+}
+
+func (g trip) itself() trip { return g }
+
+func seatCommand(name string) skald.Command[trip, ok] {
+	return skald.Command[trip, ok]{Name: "desk." + name, Channel: "desk.commands", Key: func(g trip) string { return g.Guest }}
+}
+
+var reserveSeat, releaseSeat = seatCommand("reserve-seat"), seatCommand("release-seat")
+
+// reserves is a step that is a command to the desk itself.
+func reserves() saga.Compensatable[trip] {
+	return saga.Compensatable[trip]{Name: "seat", Do: saga.Call(reserveSeat, trip.itself), Undo: saga.Call(releaseSeat, trip.itself)}
+}
+
+// seats registers a desk that reserves seats too.
+func seats(definition saga.Definition[trip]) func(d *desk) {
+	return func(d *desk) {
+		sells(definition)(d)
+		service.HandleCommand(d.service, reserveSeat, func(_ context.Context, tx *skaldtest.Tx, g trip) (ok, error) {
+			effect(tx, g.Guest+" reserved")
+			return ok{}, nil
+		})
+		service.HandleCommand(d.service, releaseSeat, func(_ context.Context, tx *skaldtest.Tx, g trip) (ok, error) {
+			effect(tx, g.Guest+" released")
+			return ok{}, nil
+		})
+	}
+}
+
+func waits(name string, deadline time.Duration) saga.Compensatable[trip] {
+	return saga.Compensatable[trip]{Name: name, Do: saga.Wait((*trip).heard), Deadline: deadline}
+}
+
+// refuses is a step that is refused whenever it is tried.
+func refuses() saga.LocalAction[trip] {
+	return saga.Local(func(context.Context, *skaldtest.Tx, *trip) error { return skald.Refuse("full", "no seats") })
+}
+
+func booking(steps ...saga.Compensatable[trip]) saga.Definition[trip] {
+	return saga.Definition[trip]{Name: "trip.book", Compensatable: steps}
 }
 
 func (d *desk) transact(fn func(ctx context.Context, tx *skaldtest.Tx) error) error {
 	return service.Transact(d.t.Context(), d.service, fn)
 }
 
-func (d *desk) book(guest string, seats int) {
-	d.t.Helper()
+func (d *desk) begin(guest string, seats int) error {
 	err := d.transact(func(ctx context.Context, tx *skaldtest.Tx) error {
 		return d.trips.Start(ctx, tx, guest, trip{Guest: guest, Seats: seats})
 	})
-	if err != nil {
+	d.pass(time.Second)
+	return err
+}
+
+func (d *desk) book(guest string, seats int) {
+	d.t.Helper()
+	if err := d.begin(guest, seats); err != nil {
 		d.t.Fatal(err)
 	}
-	d.pass(time.Second)
 }
 
 func (d *desk) tell(of *saga.Saga[trip], guest, step string, said any) error {
@@ -120,9 +175,36 @@ func (d *desk) tell(of *saga.Saga[trip], guest, step string, said any) error {
 	return err
 }
 
+func (d *desk) cancel(guest string) error {
+	return d.transact(func(ctx context.Context, tx *skaldtest.Tx) error { return d.trips.Cancel(ctx, tx, guest, "ill") })
+}
+
 func (d *desk) pass(by time.Duration) {
 	time.Sleep(by) //nolint:forbidigo // virtual: inside a synctest bubble no real time passes
 	synctest.Wait()
+}
+
+func (d *desk) find(guest string) saga.Outcome[trip] {
+	d.t.Helper()
+	o, found, err := d.trips.Find(d.t.Context(), guest)
+	if err != nil || !found {
+		d.t.Fatalf("the trip of %s: found %t, %v", guest, found, err)
+	}
+	return o
+}
+
+// numbered checks that the entries of a trip's history are numbered without a gap, and none twice.
+func (d *desk) numbered(guest string) {
+	d.t.Helper()
+	entries, err := d.service.History(d.t.Context(), d.find(guest).ID)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for i, e := range entries {
+		if e.Number != i+1 {
+			d.t.Errorf("entry %d of the history has number %d: %+v", i+1, e.Number, entries)
+		}
+	}
 }
 
 // came checks how the trip came out, and what was done for it, each once.
@@ -146,6 +228,11 @@ func (d *desk) came(guest string, status saga.Status, effects ...string) {
 	if !slices.Equal(done, effects) {
 		d.t.Errorf("done: %q, want %q", done, effects)
 	}
+	d.nothingHeld()
+}
+
+func (d *desk) nothingHeld() {
+	d.t.Helper()
 	held, err := d.service.Held(d.t.Context(), 0, 10)
 	if err != nil || len(held) > 0 {
 		d.t.Errorf("held: %v, %v", held, err)
@@ -186,8 +273,7 @@ func TestAChildThatCompensatesRefusesItsStep(t *testing.T) {
 func TestAParentThatIsCancelledCancelsItsChild(t *testing.T) {
 	atDesk(t, func(d *desk) {
 		d.book("cid", 1)
-		err := d.transact(func(ctx context.Context, tx *skaldtest.Tx) error { return d.trips.Cancel(ctx, tx, "cid", "ill") })
-		if err != nil {
+		if err := d.cancel("cid"); err != nil {
 			t.Fatal(err)
 		}
 		d.pass(time.Second)
@@ -237,4 +323,44 @@ func TestASignalThatDoesNotFitChangesNothing(t *testing.T) {
 			t.Errorf("told after the end: %v", err)
 		}
 	})
+}
+
+func TestASignalForAStepThatDoesNotWaitIsRefused(t *testing.T) {
+	atDeskWith(t, service.Config{}, seats(booking(waits("confirmed", time.Hour), reserves())), func(d *desk) {
+		d.book("ann", 1)
+		for _, said := range []any{nil, "yes"} { // nil is of no type, as what a call waits for
+			if err := d.tell(d.trips, "ann", "seat", said); err == nil || !strings.Contains(err.Error(), `no step "seat" that waits for a signal`) {
+				t.Errorf("told %v: %v", said, err)
+			}
+		}
+		d.came("ann", saga.Running)
+	})
+}
+
+// The step's outcome is not there yet: what else it makes of its own saga could only be lost.
+func TestALocalStepCannotCancelOrSignalItsOwnSaga(t *testing.T) {
+	for name, itself := range map[string]func(d *desk, ctx context.Context, tx *skaldtest.Tx) error{
+		"signal": func(d *desk, ctx context.Context, tx *skaldtest.Tx) error {
+			return d.trips.Signal(ctx, tx, "ann", "confirmed", "by itself")
+		},
+		"cancel": func(d *desk, ctx context.Context, tx *skaldtest.Tx) error {
+			return d.trips.Cancel(ctx, tx, "ann", "by itself")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			atDeskWith(t, service.Config{}, func(d *desk) {
+				sells(booking(
+					waits("asked", time.Hour),
+					saga.Compensatable[trip]{Name: "decide", Do: saga.Local(func(ctx context.Context, tx *skaldtest.Tx, _ *trip) error { return itself(d, ctx, tx) })},
+					waits("confirmed", time.Hour),
+				))(d)
+			}, func(d *desk) {
+				d.book("ann", 1)
+				if err := d.tell(d.trips, "ann", "asked", "yes"); err == nil || !strings.Contains(err.Error(), "a local step cannot cancel or signal its own saga") {
+					t.Errorf("told: %v", err)
+				}
+				d.came("ann", saga.Running)
+			})
+		})
+	}
 }

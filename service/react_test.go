@@ -215,6 +215,29 @@ func TestAnEventThatIsNotDeclaredParksWhatItWasEmittedFor(t *testing.T) {
 	}
 }
 
+// A batch reaction is given the batch's context too. What it publishes with that belongs to no instance, and
+// the instance would wait for it in vain.
+func TestADeclaredEventThatIsEmittedWithoutItsContextParksWhatItWasEmittedFor(t *testing.T) {
+	b := playsAlone(t, "consumer", func(svc *service.Service) {
+		service.ReactBatch(svc, bistroChoreography(), orderCreated, func(ctx context.Context, tx *skaldtest.Tx, events []*service.Received[about]) error {
+			for _, e := range events {
+				if err := outbox.Publish(ctx, svc.Outbox(), tx, consumerVerified, e.Content); err != nil { // in place of e.Context(ctx)
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	b.deliver("consumer", b.ofInstance(skald.NewID(), orderCreated, "order"))
+	held := b.held("consumer")
+	if len(held) != 1 || held[0].State != inbox.HeldParked || !strings.Contains(held[0].Reason, "publishes that outside of the choreography: publish with the event's own Context") {
+		t.Errorf("the consumer service holds %+v", held)
+	}
+	if out := b.players["consumer"].store.Outbox(); len(out) > 0 {
+		t.Errorf("it emitted %+v", out)
+	}
+}
+
 func TestReactionsThatAreHandledTogetherKeepWhatIsPromised(t *testing.T) {
 	b := openBistro(t, true, "consumer")
 	b.on["kitchen "+orderCreated.Name] = func(ctx context.Context, tx *skaldtest.Tx, a about) error {
@@ -288,27 +311,19 @@ func TestAReactionGetsItsChoreographysEventsOnly(t *testing.T) {
 
 func TestAnOrdinaryHandlerGetsWhatNoReactionTakes(t *testing.T) {
 	for _, reacts := range []bool{true, false} {
-		store := skaldtest.NewStore()
-		svc, err := service.New("consumer", store, skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1}), service.Config{LeaseTTL: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
 		note := func(what string) func(context.Context, *skaldtest.Tx, about) error {
 			return func(_ context.Context, tx *skaldtest.Tx, a about) error { effect(tx, what+" "+a.Order); return nil }
 		}
-		service.HandleEvent(svc, orderCreated, note("handled"))
-		if reacts {
-			service.React(svc, bistroChoreography(), orderCreated, note("reacted to"))
-		}
-		b := &bistro{t: t, players: map[string]*player{"consumer": {store: store}}, now: bistroNow}
-		if b.players["consumer"].stepper, err = svc.Stepper(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		b := playsAlone(t, "consumer", func(svc *service.Service) {
+			service.HandleEvent(svc, orderCreated, note("handled"))
+			if reacts {
+				service.React(svc, bistroChoreography(), orderCreated, note("reacted to"))
+			}
+		})
 		b.deliver("consumer", b.eventOf(skald.Message{Key: "plain"}, orderCreated, "order"))
 		correlated := b.eventOf(skald.Message{Key: "correlated"}, orderCreated, "order")
 		correlated.Correlate(skald.Correlation{ID: skald.NewID(), Choreography: choreographedOrder})
 		b.deliver("consumer", correlated)
-		b.close()
 		b.expect("consumer", "effects", "handled plain", "1")
 		b.expect("consumer", "effects", map[bool]string{true: "reacted to correlated", false: "handled correlated"}[reacts], "1")
 	}
@@ -387,6 +402,16 @@ func TestWhatIsMissingOrTooMuchAtRegistrationIsSaidByRun(t *testing.T) {
 			saga.Track(svc, faulty, orderCreated)
 			return svc
 		}, []string{`no deadline`, `give Track the start event`, `tracked twice`}},
+		"a declaration that is tracked, and followed in another way": {func() *service.Service {
+			svc := newService("order")
+			for _, event := range []skald.Event[about]{cardAuthorized, consumerNotVerified, ticketNotCreated, cardNotAuthorized} {
+				service.React(svc, bistroChoreography(), event, nothing)
+			}
+			other, confirmed := bistroChoreography(), happened("order", "order-confirmed")
+			other.Participants[3].Reactions[0].Emits, other.Completes = saga.Emits(confirmed), confirmed
+			saga.Track(svc, other, orderCreated)
+			return svc
+		}, []string{`give React and Track the same value`}},
 		"a saga of the same name": {func() *service.Service {
 			svc := newService("watcher")
 			saga.Track(svc, bistroChoreography(), orderCreated)

@@ -200,6 +200,69 @@ func TestAnEventOfAnInstanceThatIsUnknownDoesNoHarm(t *testing.T) {
 }
 
 // A service that follows a choreography, and takes no part in it.
+// A service may keep a view of events that it also follows an instance by.
+func TestATrackedEventReachesTheServicesOwnHandlerToo(t *testing.T) {
+	for name, handle := range map[string]func(svc *service.Service){
+		"one by one": func(svc *service.Service) {
+			service.HandleEvent(svc, ticketCreated, func(_ context.Context, tx *skaldtest.Tx, a about) error {
+				effect(tx, "view of "+a.Order)
+				return nil
+			})
+		},
+		"together": func(svc *service.Service) {
+			service.HandleEvents(svc, ticketCreated, func(_ context.Context, tx *skaldtest.Tx, events []*service.Received[about]) error {
+				for _, e := range events {
+					effect(tx, "view of "+e.Content.Order)
+				}
+				return nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var orders *saga.Tracked[about]
+			b := playsAlone(t, "order", func(svc *service.Service) {
+				handle(svc)
+				orders = saga.Track(svc, bistroChoreography(), orderCreated)
+				for _, event := range []skald.Event[about]{cardAuthorized, consumerNotVerified, ticketNotCreated, cardNotAuthorized} {
+					service.React(svc, bistroChoreography(), event, func(context.Context, *skaldtest.Tx, about) error { return nil })
+				}
+			})
+			b.order = orders
+			id := b.start("a")
+			created := b.ofInstance(id, ticketCreated, "kitchen")
+			b.deliver("order", created)
+			b.deliver("order", created) // again, as a broker may
+			b.expect("order", "effects", "view of a", "1")
+			want := []string{"order.order-created: started", "kitchen.ticket-created: seen: from kitchen"}
+			if got := b.history(id); !slices.Equal(got, want) {
+				t.Errorf("history: %q, want %q", got, want)
+			}
+			b.deliver("order", b.eventOf(skald.Message{Key: "plain"}, ticketCreated, "kitchen")) // of no instance
+			b.expect("order", "effects", "view of plain", "1")
+		})
+	}
+}
+
+// Only its participants can end a choreography: there is nothing that an operator's cancel could undo.
+func TestAnOperatorCannotCancelAChoreography(t *testing.T) {
+	b := newBistro(t)
+	id := b.start("a")
+	cancel := func(id skald.ID) error {
+		return b.players["order"].stepper.Transact(t.Context(), b.now, func(ctx context.Context, tx skald.Tx) error {
+			return b.players["order"].service.SagaEngine().Cancel(ctx, tx, id, "give it up")
+		})
+	}
+	if err := cancel(id); err == nil || errors.Is(err, saga.ErrUnknownVersion) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if o := b.outcome(id); o.Status != saga.Running {
+		t.Errorf("the instance is %+v", o)
+	}
+	if err := cancel(skald.NewID()); !errors.Is(err, saga.ErrNotLive) {
+		t.Errorf("cancelled what does not exist: %v", err)
+	}
+}
+
 func TestDeadlinesOfChoreographiesFireWhileTheServiceRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := skaldtest.NewBroker(skaldtest.BrokerConfig{Partitions: 1})

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/outbox"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 	"github.com/skald-go/skald/skaldtest"
@@ -237,6 +239,49 @@ func TestTimersOfAnUnknownVersionWaitAndHoldUpNobody(t *testing.T) {
 			}
 		}
 		s.once()
+	})
+}
+
+// A handler that signals a saga of a version that this process does not have is tried again until it has
+// it, as the saga's own messages are.
+func TestAMessageWaitsWhoseHandlerSignalsASagaOfAnUnknownVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, broker, said := skaldtest.NewStore(), skaldtest.NewBroker(skaldtest.BrokerConfig{}), happened("desk", "guest-said")
+		run := func(version int) (d *desk, stop func()) {
+			d = &desk{t: t, store: store}
+			var err error
+			if d.service, err = service.New("desk", store, broker, service.Config{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+				t.Fatal(err)
+			}
+			definition := booking(waits("asked", 60*24*time.Hour))
+			definition.Version = version
+			sells(definition)(d)
+			service.HandleEvent(d.service, said, func(ctx context.Context, tx *skaldtest.Tx, a about) error {
+				return d.trips.Signal(ctx, tx, a.Order, "asked", "yes")
+			})
+			stop = runUntil(t, d.service)
+			synctest.Wait()
+			return d, stop
+		}
+		d, stop := run(2)
+		d.book("ann", 1)
+		stop()
+		d, stop = run(1) // the deployment is taken back
+		err := d.transact(func(ctx context.Context, tx *skaldtest.Tx) error {
+			return outbox.Publish(ctx, d.service.Outbox(), tx, said, about{"ann"})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.pass(time.Hour)
+		if held, err := d.service.Held(t.Context(), 0, 10); err != nil || len(held) != 1 || held[0].State == inbox.HeldParked {
+			t.Errorf("held: %+v, %v", held, err)
+		}
+		stop()
+		d, stop = run(2)
+		d.pass(time.Minute)
+		d.came("ann", saga.Completed)
+		stop()
 	})
 }
 

@@ -166,3 +166,24 @@ func TestAChildInABranchKeepsItsPromisesInEveryCourse(t *testing.T) {
 	d.Deadline = time.Hour
 	mustEnd(t, Explore(t, d, From(exploredOrder{Order: "1"})), saga.Completed, saga.Compensated)
 }
+
+// A child that is refused before it has settled anything has a parent that goes on, unlike a saga whose
+// start is refused.
+func TestAChildThatIsRefusedAtItsStartKeepsItsPromisesInEveryCourse(t *testing.T) {
+	child := saga.Definition[exploredOrder]{
+		Name: "parcel.pack",
+		Compensatable: []saga.Compensatable[exploredOrder]{
+			{Name: "take goods", Do: saga.Local(nothing), Undo: saga.Local(nothing)},
+			{Name: "weigh", Do: saga.Local(nothing), Undo: saga.Local(nothing)},
+		},
+	}
+	d := saga.Definition[exploredOrder]{
+		Name: "order.send",
+		Compensatable: []saga.Compensatable[exploredOrder]{
+			{Name: "create order", Do: saga.Local(nothing), Undo: saga.Local(nothing)},
+			{Name: "pack parcel", Do: exploredChild(child).Refused((*exploredOrder).because), Undo: exploredCall("cancel-parcel", "post")},
+		},
+		Pivot: saga.Step[exploredOrder]{Name: "authorize card", Do: exploredCall("authorize-card", "accounting", "declined"), Bar: time.Minute},
+	}
+	mustEnd(t, Explore(t, d, From(exploredOrder{Order: "1"})), saga.Completed, saga.Compensated)
+}
