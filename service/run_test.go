@@ -38,14 +38,14 @@ func TestRunSaysWhyItCouldNotStart(t *testing.T) {
 }
 
 // Content is decoded into the type that the wait names. One that was signalled to an interface could never be.
-func TestRunRefusesAWaitForAnInterface(t *testing.T) {
+func TestAWaitForAnInterfaceIsRefusedAtTheStart(t *testing.T) {
 	svc, err := service.New("desk", skaldtest.NewStore(), skaldtest.NewBroker(skaldtest.BrokerConfig{}), service.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	saga.Register(svc, booking(saga.Compensatable[trip]{Name: "asked", Do: saga.Wait(func(*trip, error) error { return nil }), Deadline: time.Hour}))
-	if err := svc.Run(t.Context()); err == nil || !strings.Contains(err.Error(), `step "asked": wait: content of type error, an interface`) {
-		t.Errorf("Run: %v", err)
+	if _, err := svc.Stepper(t.Context()); err == nil || !strings.Contains(err.Error(), `step "asked": wait: content of type error, an interface`) {
+		t.Errorf("it starts: %v", err)
 	}
 }
 

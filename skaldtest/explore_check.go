@@ -114,12 +114,31 @@ func (w *world) checkEnd(m *moment) error {
 		return fmt.Errorf("the saga does not start")
 	}
 	for _, d := range w.sagas() {
+		exists := false
 		for _, r := range m.sagas {
 			if r.Name != d.Name {
 				continue
 			}
+			exists = true
 			if err := w.checkSaga(m, d, r); err != nil {
 				return err
+			}
+		}
+		if !exists {
+			if err := checkNothing(m, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkNothing holds a saga that was not started to having done nothing.
+func checkNothing(m *moment, d *saga.Description) error {
+	for i := range d.Steps {
+		for _, e := range m.effects {
+			if e.step == d.Steps[i].Name {
+				return fmt.Errorf("%s had its effect, and there is no saga %q to undo it", e, d.Name)
 			}
 		}
 	}
