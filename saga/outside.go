@@ -83,7 +83,7 @@ func (e *Engine) byID(ctx context.Context, tx skald.Tx, id skald.ID, fn func(*se
 			}
 		}
 		if s.loaded[id] == nil {
-			return ErrNotLive
+			return e.notASaga(ctx, tx, id)
 		}
 		return s.on(ctx, id, func(in *instance) error { return fn(s, in) })
 	})
@@ -91,6 +91,20 @@ func (e *Engine) byID(ctx context.Context, tx skald.Tx, id skald.ID, fn func(*se
 		return fmt.Errorf("saga %s: %w", id, err)
 	}
 	return nil
+}
+
+// notASaga says why there is no saga of an id.
+func (e *Engine) notASaga(ctx context.Context, tx skald.Tx, id skald.ID) error {
+	if len(e.tracked) == 0 {
+		return ErrNotLive
+	}
+	return e.following(ctx, tx, func(f *follows) error {
+		in, err := f.find(ctx, id)
+		if err == nil && in != nil {
+			return fmt.Errorf("it is an instance of choreography %q, in which nobody gives orders: publish an event that its participants undo by", in.record.Name)
+		}
+		return errors.Join(err, ErrNotLive)
+	})
 }
 
 func (s *session) cancel(ctx context.Context, in *instance, reason string) error {
