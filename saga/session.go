@@ -126,7 +126,12 @@ func (s *session) recordReply(ctx context.Context, in *instance, do *erased, ste
 	if do.kind != machine.Child {
 		return do.reply(in.record.State, m)
 	}
-	child, err := s.find(ctx, in.family.Children[step])
+	id := in.family.Children[step]
+	child, err := s.find(ctx, id)
+	if err == nil && !child.record.Status.Ended() { // in memory: another process has ended it
+		delete(s.loaded, id)
+		child, err = s.find(ctx, id)
+	}
 	if err != nil {
 		return nil, err
 	}

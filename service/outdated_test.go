@@ -110,3 +110,23 @@ func TestAnOperatorResumesWhatAnotherProcessHasParked(t *testing.T) {
 		}
 	})
 }
+
+// A parent takes over what its child has ended with, not what this process has last seen of it.
+func TestAParentSeesWithWhatAnotherProcessHasEndedItsChild(t *testing.T) {
+	child := saga.Definition[trip]{Name: "flight.book", Compensatable: []saga.Compensatable[trip]{waits("confirmed", 6*time.Hour)}}
+	d := booking(saga.Compensatable[trip]{
+		Name: "flight", Do: saga.Child(child, func(g trip) (string, trip) { return g.Guest, g }).Then(func(g *trip, child trip) { g.Said = child.Said }),
+	})
+	atDeskWith(t, service.Config{}, sells(d), func(at *desk) {
+		at.book("ann", 1)
+		_, theirs := another(at.t, "desk", at.store, child)
+		err := inOwnTransaction(at.t, at.store, func(tx *skaldtest.Tx) error { return theirs.Signal(at.t.Context(), tx, "ann", "confirmed", "yes") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		at.pass(time.Minute)
+		if o, _, err := at.trips.Find(at.t.Context(), "ann"); o.Status != saga.Completed || o.State.Said != "yes" {
+			t.Errorf("the trip is %+v, %v", o, err)
+		}
+	})
+}
