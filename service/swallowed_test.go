@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,10 +21,10 @@ import (
 // says nothing of it must not commit that.
 
 // stubborn is a trip whose first undo fails as long as broken says so.
-func stubborn(broken *bool) saga.Definition[trip] {
+func stubborn(broken *atomic.Bool) saga.Definition[trip] {
 	undo := saga.Local(func(_ context.Context, tx *skaldtest.Tx, g *trip) error {
 		effect(tx, g.Guest+" crossed out")
-		if *broken {
+		if broken.Load() {
 			return errors.New("not now")
 		}
 		return nil
@@ -43,7 +44,9 @@ func TestAHandlerThatSwallowsAnErrorOfCancelCannotCommit(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			broken, notNow := true, "not now"
+			notNow := "not now"
+			var broken atomic.Bool
+			broken.Store(true)
 			atDeskWith(t, service.Config{}, sells(stubborn(&broken)), func(d *desk) {
 				d.book("ann", 1)
 				err := d.transact(func(ctx context.Context, tx *skaldtest.Tx) error {
@@ -57,7 +60,7 @@ func TestAHandlerThatSwallowsAnErrorOfCancelCannotCommit(t *testing.T) {
 				}
 				d.came("ann", saga.Running, "noted")
 				d.numbered("ann")
-				broken = false
+				broken.Store(false)
 				if err := d.tell(d.trips, "ann", "asked", "yes"); err != nil {
 					t.Error(err)
 				}
@@ -72,10 +75,11 @@ func TestAHandlerThatSwallowsAnErrorOfCancelCannotCommit(t *testing.T) {
 }
 
 func TestAHandlerThatSwallowsAnErrorOfSignalCannotCommit(t *testing.T) {
-	broken := true
+	var broken atomic.Bool
+	broken.Store(true)
 	book := saga.Local(func(_ context.Context, tx *skaldtest.Tx, g *trip) error {
 		effect(tx, g.Guest+" booked")
-		if broken {
+		if broken.Load() {
 			return errors.New("not now")
 		}
 		return nil
@@ -93,7 +97,7 @@ func TestAHandlerThatSwallowsAnErrorOfSignalCannotCommit(t *testing.T) {
 		if said := d.find("ann").State.Said; said != "" {
 			t.Errorf("the trip has heard %q", said)
 		}
-		broken = false
+		broken.Store(false)
 		if err := d.tell(d.trips, "ann", "asked", "yes"); err != nil {
 			t.Error(err)
 		}
@@ -122,7 +126,9 @@ func TestAMessageWhoseHandlerSwallowsAnErrorIsTriedAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			broken, said := true, happened("desk", "illness-said")
+			said := happened("desk", "illness-said")
+			var broken atomic.Bool
+			broken.Store(true)
 			atDeskWith(t, service.Config{}, func(d *desk) {
 				sells(stubborn(&broken))(d)
 				register(d, said)
@@ -140,7 +146,7 @@ func TestAMessageWhoseHandlerSwallowsAnErrorIsTriedAgain(t *testing.T) {
 				if held, err := d.service.Held(d.t.Context(), 0, 10); err != nil || len(held) != 1 || held[0].State != inbox.HeldRetrying || !strings.Contains(held[0].Reason, "not now") {
 					t.Errorf("held: %+v, %v", held, err)
 				}
-				broken = false
+				broken.Store(false)
 				d.pass(time.Minute)
 				d.came("ann", saga.Compensated, "heard", "noted", "crossed out")
 				d.numbered("ann")

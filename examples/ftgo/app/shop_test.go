@@ -144,11 +144,17 @@ type shop struct{ consumer, restaurant, style string }
 
 func (p process) shop(t *testing.T, creditLimit string) shop {
 	t.Helper()
-	return shop{
+	s := shop{
 		consumer:   p.want(t, 201, "POST", "/v1/consumers", `{"name":"Ada","creditLimit":"`+creditLimit+`"}`).field("id"),
 		restaurant: p.want(t, 201, "POST", "/v1/restaurants", restaurantBody).field("id"),
 		style:      p.style,
 	}
+	nothing := strings.Replace(s.order(orderOfPies), `"pie"`, `"no such dish"`, 1)
+	eventually(t, "orders of a new shop", func() bool { // a request waits two seconds for replicas, and the machine may be busy
+		fields := p.send(t, "POST", "/v1/orders", nothing).fields()
+		return !slices.Contains(fields, "consumerId") && !slices.Contains(fields, "restaurantId")
+	})
+	return s
 }
 
 // inStyle asks for a style of coordination in the body of an order.
