@@ -6,8 +6,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The NATS server counts the users of a ticker of its own, and on some ways down it counts one too many: then
-// that one goroutine stays.
+// The NATS server has a ticker of its own for all servers of a process. It was seen once that its
+// goroutine stayed after the last of them.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }
