@@ -38,7 +38,8 @@ type Choreography struct {
 // Event is an event's contract: a skald.Event[E], whatever its E.
 type Event interface{ Type() skald.EventType }
 
-// Participant is a service's part in a choreography, declared in its api package.
+// Participant is a service's part in a choreography. It is declared in the service's api package, or, where
+// these would import each other because the services react to each other, beside the choreography.
 type Participant struct {
 	// Service is the name that the service is made with.
 	Service   string

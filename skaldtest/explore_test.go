@@ -86,7 +86,7 @@ func answers(seen *sync.Map) ExploreOption {
 func withoutRaceDetector(t *testing.T) {
 	t.Helper()
 	if raceDetector {
-		t.Skip("run without the race detector")
+		t.Skip("takes minutes under the race detector: scripts/test and make check run it without")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/accounting"
@@ -124,26 +123,10 @@ func (w *town) state(service, query, order string) string {
 	return text
 }
 
-// eventually looks again until the condition holds.
-func (w *town) eventually(what string, holds func() bool) {
-	w.t.Helper()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for !holds() {
-		select {
-		case <-again.C:
-		case <-deadline.C:
-			w.t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
-}
-
 // settled waits until a service has handled all that was told to it on a channel.
 func (w *town) settled(at gate) {
 	w.t.Helper()
-	w.eventually(at.service+" has handled "+at.channel, func() bool {
+	eventually(w.t, at.service+" has handled "+at.channel, func() bool {
 		for _, m := range w.gates.Messages(at.channel) {
 			if w.subscribed(at.service, m.EventType()) &&
 				hosttest.Count(w.t, w.hosts[at.service], `SELECT count(*) FROM audit_handled WHERE id = ?`, m.ID[:]) == 0 {
@@ -166,7 +149,7 @@ func (w *town) subscribed(service string, event skald.EventType) bool {
 // told waits until something was told about each order on a channel.
 func (w *town) told(channel string, orders map[string]string) {
 	w.t.Helper()
-	w.eventually("told on "+channel, func() bool {
+	eventually(w.t, "told on "+channel, func() bool {
 		about := map[string]bool{}
 		for _, m := range w.gates.Messages(channel) {
 			about[m.Key] = true
@@ -218,7 +201,7 @@ func (w *town) kinds() map[string]kind {
 	hosttest.Exec(w.t, w.hosts["consumer"], `DELETE FROM consumers WHERE id = ?`, unknown)
 	w.gates.close(gate{"order", restaurantapi.Events})
 	w.ask("restaurant", "PUT", "/v1/restaurants/"+closing+"/menu", `{"menu":[{"id":"soup","name":"Soup","price":"1.00"}]}`)
-	w.eventually("the kitchen knows the new menu", func() bool {
+	eventually(w.t, "the kitchen knows the new menu", func() bool {
 		return w.state("kitchen", `SELECT version FROM restaurant_replica WHERE id = ?`, closing) == "2"
 	})
 	return kinds
@@ -346,12 +329,12 @@ func TestAnOrderThatStopsHalfWayIsParkedAndGoesOn(t *testing.T) {
 	missing := gate{"accounting", kitchenapi.Events}
 	w.gates.close(missing)
 	id := w.place(w.consumer("1000.00"), w.restaurant())
-	w.eventually("everything else has happened", func() bool {
+	eventually(w.t, "everything else has happened", func() bool {
 		return w.state("accounting", `SELECT seen FROM evidence WHERE order_id = ?`, id) == "3" && // all but the ticket
 			w.state("order", `SELECT count(*) FROM skald_history WHERE what = 'seen' AND saga = (SELECT id FROM skald_sagas WHERE key = ?)`, id) == "2"
 	})
 	hosttest.Exec(t, w.hosts["order"], `UPDATE skald_sagas SET due_at = 1 WHERE key = ?`, id) // a minute later
-	w.eventually("parked", func() bool { return w.state("order", `SELECT status FROM skald_sagas WHERE key = ?`, id) == "parked" })
+	eventually(w.t, "parked", func() bool { return w.state("order", `SELECT status FROM skald_sagas WHERE key = ?`, id) == "parked" })
 	reason := w.state("order", `SELECT reason FROM skald_sagas WHERE key = ?`, id)
 	if want := "stalled: expects " + accountingapi.CardAuthorized.Name; !strings.HasPrefix(reason, want) || !strings.HasSuffix(reason, "from accounting") {
 		t.Errorf("parked because of %q", reason)
@@ -366,7 +349,7 @@ func TestAnOrderThatStopsHalfWayIsParkedAndGoesOn(t *testing.T) {
 		}
 	}
 	w.gates.open(missing)
-	w.eventually("approved", func() bool { return w.state("order", `SELECT state FROM orders WHERE id = ?`, id) == "APPROVED" })
+	eventually(w.t, "approved", func() bool { return w.state("order", `SELECT state FROM orders WHERE id = ?`, id) == "APPROVED" })
 	w.sound()
 }
 
@@ -379,10 +362,10 @@ func TestAServiceWaitsForTheReplicaThatAnOrderReliesOn(t *testing.T) {
 	held := func(service string) bool {
 		return hosttest.Count(t, w.hosts[service], `SELECT count(*) FROM skald_held WHERE order_key = ?`, id) > 0
 	}
-	w.eventually("the order waits", func() bool { return held("kitchen") && held("accounting") })
+	eventually(w.t, "the order waits", func() bool { return held("kitchen") && held("accounting") })
 	for _, one := range behind {
 		w.gates.open(one)
 	}
-	w.eventually("approved", func() bool { return w.state("order", `SELECT state FROM orders WHERE id = ?`, id) == "APPROVED" })
+	eventually(w.t, "approved", func() bool { return w.state("order", `SELECT state FROM orders WHERE id = ?`, id) == "APPROVED" })
 	w.sound()
 }

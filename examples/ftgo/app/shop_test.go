@@ -203,7 +203,7 @@ func (p process) states(t *testing.T, id string) []string {
 // eventually looks again until the condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	again := time.NewTicker(20 * time.Millisecond)
+	again := time.NewTicker(2 * time.Millisecond)
 	defer again.Stop()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
