@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/skald-go/skald"
@@ -62,6 +63,15 @@ func (k Key) check() error {
 		return fmt.Errorf("lock: %s: a key of 1 to %d bytes", k.Resource, skald.MaxKey)
 	}
 	return nil
+}
+
+// Force takes a root's row out of a queue, whatever its round: for an operator. It reports whether there was one.
+func (l *Locks) Force(ctx context.Context, tx skald.Tx, k Key, root skald.ID) (bool, error) {
+	work := unit.From(ctx, tx)
+	if work == nil {
+		return false, fmt.Errorf("lock: release %s: it takes a batch of the service's", k)
+	}
+	return l.In(work).Release(ctx, k, Owner{root, math.MaxInt}, "")
 }
 
 // List returns the queues of up to limit keys after a key: who holds each lock, and who waits for it, in order. An

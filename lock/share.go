@@ -158,6 +158,18 @@ func (s *Share) Release(ctx context.Context, k Key, o Owner, step string) (bool,
 	return true, nil
 }
 
+// Abandon removes an owner's row if a message waits, or has waited, in its name.
+func (s *Share) Abandon(ctx context.Context, k Key, o Owner, message skald.ID) error {
+	if err := s.load(ctx, k); err != nil {
+		return err
+	}
+	if row, ok := s.Row(k, o); !ok || row.Message != message {
+		return nil
+	}
+	_, err := s.Release(ctx, k, o, "")
+	return err
+}
+
 // Sweep removes all rows of an owner, of this round and earlier ones.
 func (s *Share) Sweep(ctx context.Context, o Owner) error {
 	keys, err := s.locks.store.LockedBy(ctx, s.work.Tx, o.Root)
