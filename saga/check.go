@@ -25,6 +25,8 @@ type script struct {
 	// actions and conditions by step name.
 	do, undo map[string]*erased
 	when     map[string]func(state []byte) (bool, error)
+	// effects are what steps declare, by step name.
+	effects map[string]effects
 }
 
 // erased is an action on a state whose type only its closures know.
@@ -48,9 +50,16 @@ type erased struct {
 
 // compile checks a definition and erases its state's type; it returns every fault at once.
 func compile[S any](d *Definition[S]) (*script, error) {
-	c := compiler[S]{script: &script{
+	c := assemble(d)
+	c.faults = append(c.faults, c.script.raisedEarly()...)
+	return c.result()
+}
+
+// assemble compiles a definition, without a look at the order of its steps.
+func assemble[S any](d *Definition[S]) *compiler[S] {
+	c := &compiler[S]{script: &script{
 		name: d.Name, version: max(d.Version, 1), do: map[string]*erased{}, undo: map[string]*erased{},
-		when: map[string]func([]byte) (bool, error){},
+		when: map[string]func([]byte) (bool, error){}, effects: map[string]effects{},
 	}}
 	if err := skald.CheckName(d.Name); err != nil {
 		c.fault("name %w", err)
@@ -75,8 +84,12 @@ func compile[S any](d *Definition[S]) (*script, error) {
 	if len(c.script.machine.Steps) == 0 {
 		c.fault("no steps: give at least one")
 	}
+	return c
+}
+
+func (c *compiler[S]) result() (*script, error) {
 	if err := errors.Join(c.faults...); err != nil {
-		return nil, fmt.Errorf("saga %q version %d is refused:\n%w", d.Name, max(d.Version, 1), err)
+		return nil, fmt.Errorf("saga %q version %d is refused:\n%w", c.script.name, c.script.version, err)
 	}
 	return c.script, nil
 }
@@ -112,6 +125,9 @@ func (c *compiler[S]) group(g *Compensatable[S]) {
 	if g.Do != nil || g.Undo != nil || g.When != nil || g.Deadline != 0 {
 		c.fault("group %q: a group has a name and branches only: give Do, Undo, When and Deadline to its steps", g.Name)
 	}
+	if len(g.Reads)+len(g.Raises)+len(g.Lowers) > 0 {
+		c.fault("group %q: it reads, raises or lowers: say it of the steps of its branches", g.Name)
+	}
 	if len(g.Parallel) < 2 {
 		c.fault("group %q: %d branches: give at least two, or put the steps into the sequence", g.Name, len(g.Parallel))
 	}
@@ -136,6 +152,7 @@ func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 	}
 	at.Name, at.Class, at.Deadline = s.Name, machine.Compensatable, s.Deadline
 	do := c.add(at, s.Do, s.When)
+	c.declare(s.Name, effects{s.Reads, s.Raises, s.Lowers})
 	if do != nil && do.kind == machine.Local && s.Deadline > 0 {
 		c.fault("step %q: Do is local and has a Deadline: its outcome is never unknown; remove it", s.Name)
 	}
@@ -216,6 +233,7 @@ func (c *compiler[S]) step(s *Step[S], class machine.Class) {
 		c.fault("step %q: only a pivot has a bar: after the pivot a saga goes forward, however long it takes", s.Name)
 	}
 	do := c.add(machine.Step{Name: s.Name, Class: class, Deadline: s.Bar}, s.Do, s.When)
+	c.declare(s.Name, effects{s.Reads, s.Raises, s.Lowers})
 	if do != nil && s.Bar > 0 && do.kind == machine.Local {
 		c.fault("step %q: a local pivot needs no bar: its outcome is never unknown", s.Name)
 	}

@@ -49,6 +49,11 @@ type Compensatable[S any] struct {
 	// Deadline for Do's answer. When it passes, the saga compensates, this step included.
 	// Defaults to none; a step that waits needs one.
 	Deadline time.Duration
+	// Reads, Raises and Lowers say what the step does to what others see: what it reads, of what it makes more
+	// available that others may take (it frees credit, or a seat), and of what it takes. What the undo
+	// does follows from it. A step that raises anything before the saga is decided is refused with the order that
+	// puts this right; see [PessimisticView]. A child's steps declare for it.
+	Reads, Raises, Lowers []skald.Resource
 	// Parallel makes a group of the branches: the steps of a branch run one after the other, the
 	// branches beside each other, and the saga goes on when the last one is done. When a branch is
 	// refused, the others are not waited for: each is undone, in reverse, by itself. A group has
@@ -69,6 +74,8 @@ type Step[S any] struct {
 	// recorded reply comes back. A pivot that is a child is cancelled, one that waits is refused.
 	// Defaults to never. Only for a pivot, and not for a local one.
 	Bar time.Duration
+	// Reads, Raises and Lowers are as those of a [Compensatable].
+	Reads, Raises, Lowers []skald.Resource
 }
 
 // Action is what a step does: [Local], [Call], [Wait] or [Child].
