@@ -43,6 +43,8 @@ type DescribedStep struct {
 	// branch there, from 1. Empty and zero mean none.
 	Group  string
 	Branch int
+	// Reads, Raises and Lowers are what the step, and its child, declare.
+	Reads, Raises, Lowers []skald.Resource
 }
 
 // The classes of a step.
@@ -88,6 +90,8 @@ func (s *script) describe() (*Description, error) {
 		if step.Group > 0 {
 			described.Group = s.groups[step.Group-1]
 		}
+		declared := s.effects[step.Name]
+		described.Reads, described.Raises, described.Lowers = slices.Clone(declared.reads), slices.Clone(declared.raises), slices.Clone(declared.lowers)
 		var err error
 		if described.Do, err = s.do[step.Name].describe(); err != nil {
 			return nil, fmt.Errorf("saga %q: step %q: %w", s.name, step.Name, err)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/skald-go/skald"
 )
 
 // Change is one difference between two versions of a definition, in words.
@@ -85,6 +87,7 @@ func (d *differ) whole() Changes {
 	}
 	switch changed := len(all)+len(d.changes) > 0; {
 	case !changed || d.before.Name != d.after.Name:
+	case d.before.Version == d.after.Version && d.before.script.fingerprint() == d.after.script.fingerprint():
 	case d.before.Version == d.after.Version:
 		all = slices.Insert(all, 0, Change{"", fmt.Sprintf("the version is %d in both", d.after.Version), "a service that has run the one refuses to start with the other: raise Version"})
 	default:
@@ -166,6 +169,19 @@ func (d *differ) step(i int) {
 		d.add(b.Name, fmt.Sprintf("could be refused with %q, and can be with %q", old, now), "")
 	}
 	d.undo(a, b)
+	d.declared(a, b)
+}
+
+// declared compares what a step says of what others see, which means nothing to those that run.
+func (d *differ) declared(a, b *DescribedStep) {
+	for _, kind := range []struct {
+		verb     string
+		old, now []skald.Resource
+	}{{"read", a.Reads, b.Reads}, {"raise", a.Raises, b.Raises}, {"lower", a.Lowers, b.Lowers}} {
+		if !slices.Equal(kind.old, kind.now) {
+			d.add(b.Name, fmt.Sprintf("was to %s %q, and is to %s %q", kind.verb, kind.old, kind.verb, kind.now), "")
+		}
+	}
 }
 
 // place compares where a step stands in the saga's shape, and under what terms it runs.
