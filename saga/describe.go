@@ -69,6 +69,8 @@ type DescribedAction struct {
 	Channel  string
 	Refusals []string
 	Reply    json.RawMessage
+	// Locks and Unlocks are the resources of which it takes and releases the semantic lock; empty for none.
+	Locks, Unlocks skald.Resource
 }
 
 // Describe checks a definition as [Register] does, and describes it.
@@ -136,7 +138,7 @@ func className(c machine.Class) string {
 func (e *erased) describe() (DescribedAction, error) {
 	switch e.kind {
 	case machine.Local:
-		return DescribedAction{Local: true}, nil
+		return DescribedAction{Local: true, Locks: e.locks, Unlocks: e.unlocks}, nil
 	case machine.Wait:
 		return DescribedAction{Wait: true, Content: reflect.Zero(e.content).Interface()}, nil
 	case machine.Child:
@@ -149,6 +151,7 @@ func (e *erased) describe() (DescribedAction, error) {
 	}
 	return DescribedAction{
 		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply,
+		Locks: e.locks, Unlocks: e.unlocks,
 	}, nil
 }
 

@@ -238,11 +238,23 @@ func (d *differ) needs(do DescribedAction, undo *DescribedAction) string {
 
 // same reports whether two actions are one, apart from how they may be refused.
 func (a DescribedAction) same(b DescribedAction) bool {
-	return a.Local == b.Local && a.Wait == b.Wait && a.Child == b.Child && a.Command == b.Command && a.Version == b.Version && a.Channel == b.Channel
+	return a.Local == b.Local && a.Wait == b.Wait && a.Child == b.Child && a.Command == b.Command && a.Version == b.Version && a.Channel == b.Channel &&
+		a.Locks == b.Locks && a.Unlocks == b.Unlocks
 }
 
 // does says what the action does, with the verbs in the tense that is wanted.
 func (a DescribedAction) does(calls, starts string) string {
+	text := a.acts(calls, starts)
+	if a.Locks != "" {
+		text += ", and locks " + string(a.Locks)
+	}
+	if a.Unlocks != "" {
+		text += ", and unlocks " + string(a.Unlocks)
+	}
+	return text
+}
+
+func (a DescribedAction) acts(calls, starts string) string {
 	switch {
 	case a.Command != "":
 		return fmt.Sprintf("%s %s version %d on channel %s", calls, a.Command, a.Version, a.Channel)
