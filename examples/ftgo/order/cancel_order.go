@@ -52,7 +52,7 @@ func (c cancellation) ticket() kitchenapi.Change {
 }
 
 func (c cancellation) reversal() accountingapi.Reversal {
-	return accountingapi.Reversal{OrderID: c.OrderID, ConsumerID: c.ConsumerID, Operation: c.Operation}
+	return accountingapi.Reversal{OrderID: c.OrderID, ConsumerID: c.ConsumerID, Operation: c.Operation, Versions: c.Versions}
 }
 
 func (c cancellation) order() orderapi.Change {
@@ -60,7 +60,7 @@ func (c cancellation) order() orderapi.Change {
 }
 
 func (o *orders) beginCancel(ctx context.Context, tx *sql.Tx, c *cancellation) error {
-	return o.hold(ctx, tx, c.operation, orderapi.CancelPending, stepBeginCancel)
+	return o.hold(ctx, tx, &c.operation, orderapi.CancelPending, stepBeginCancel)
 }
 
 func (o *orders) undoCancel(ctx context.Context, tx *sql.Tx, c *cancellation) error {

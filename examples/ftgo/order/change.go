@@ -17,6 +17,8 @@ type operation struct {
 	Operation  string `json:"operation"` // see [orderapi.Operation]
 	OrderID    string `json:"orderId"`
 	ConsumerID string `json:"consumerId"`
+	// Versions of the order: From is read when the saga takes hold of it, and again whenever it has to start again.
+	orderapi.Versions
 	refused
 }
 
@@ -83,6 +85,7 @@ func (o *orders) begin(ctx context.Context, id string, start func(context.Contex
 		}
 		return start(ctx, tx, operation{
 			Operation: orderapi.Operation(id, now.operations+1), OrderID: id, ConsumerID: now.consumerID,
+			Versions: orderapi.Versions{To: orderapi.FirstVersion + int64(now.operations) + 1},
 		})
 	})
 }
@@ -105,9 +108,10 @@ func (s standing) changeable(found bool, err error) error {
 }
 
 // hold is the first step of an operation: the order enters the pending state that keeps all others
-// off it. There are no streams to tell: an approved order has none.
-func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun operation, in orderapi.State, step string) error {
-	if err := o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()}); err != nil {
+// off it, and the saga reads the version that all of it is decided on. There are no streams to tell: an approved order has none.
+func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun *operation, in orderapi.State, step string) (err error) {
+	begun.From, err = o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()})
+	if err != nil {
 		return err
 	}
 	return o.audit.Effect(ctx, tx, begun.Operation, step, audit.Do)

@@ -66,15 +66,19 @@ func (r revision) ticket() kitchenapi.Change {
 }
 
 func (r revision) charge() accountingapi.Revision {
-	return accountingapi.Revision{OrderID: r.OrderID, ConsumerID: r.ConsumerID, Operation: r.Operation, Amount: r.Total}
+	return accountingapi.Revision{
+		OrderID: r.OrderID, ConsumerID: r.ConsumerID, Operation: r.Operation, Versions: r.Versions, Amount: r.Total,
+	}
 }
 
 func (r revision) order() orderapi.Revision {
-	return orderapi.Revision{OrderID: r.OrderID, Operation: r.Operation, Total: r.Total, LineItems: r.LineItems}
+	return orderapi.Revision{
+		OrderID: r.OrderID, Operation: r.Operation, Versions: r.Versions, Total: r.Total, LineItems: r.LineItems,
+	}
 }
 
 func (o *orders) beginRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
-	return o.hold(ctx, tx, r.operation, orderapi.RevisionPending, stepBeginRevision)
+	return o.hold(ctx, tx, &r.operation, orderapi.RevisionPending, stepBeginRevision)
 }
 
 func (o *orders) undoRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
@@ -85,7 +89,7 @@ func (o *orders) confirmRevise(ctx context.Context, tx *sql.Tx, r orderapi.Revis
 	if err := o.audit.Effect(ctx, tx, r.Operation, stepConfirmRevision, audit.Do); err != nil {
 		return orderapi.Done{}, err
 	}
-	if err := o.store.setItems(ctx, tx, r.OrderID, r.LineItems, r.Total); err != nil {
+	if err := o.store.revise(ctx, tx, r); err != nil {
 		return orderapi.Done{}, err
 	}
 	return orderapi.Done{}, o.leave(ctx, tx, orderapi.RevisionPending, change{ID: r.OrderID, State: orderapi.StateApproved})
