@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
@@ -55,10 +56,13 @@ func (o *orders) revise(w http.ResponseWriter, r *http.Request) error {
 		revised.operation = begun
 		return o.reviseOrder.Start(ctx, tx, begun.Operation, revised)
 	})
+	if refusal, refused := skald.AsRefusal(err); refused { // a moment ago the menu was another
+		err = httpkit.NewProblem(http.StatusUnprocessableEntity, "%s", refusal.Message)
+	}
 	return accept(w, change{ID: id, State: orderapi.RevisionPending}, err)
 }
 
-// draftRevision checks the new line items against the replicas, as for a new order, and prices them.
+// draftRevision checks the new line items against the replicas, as for a new order. The saga prices them.
 func (o *orders) draftRevision(ctx context.Context, id string, asked revisionRequest) (revision, error) {
 	now, ok, err := o.store.standing(ctx, nil, id)
 	if err := now.changeable(ok, err); err != nil {
@@ -69,10 +73,8 @@ func (o *orders) draftRevision(ctx context.Context, id string, asked revisionReq
 		return revision{}, err
 	}
 	var fields httpkit.Fields
-	items, total := price(&fields, asked.LineItems, ordering, restaurant)
-	return revision{
-		RestaurantID: restaurant.ID, RestaurantVersion: restaurant.Version, LineItems: items, Total: total,
-	}, fields.Err()
+	price(&fields, asked.LineItems, ordering, restaurant)
+	return revision{RestaurantID: restaurant.ID, Asked: asked.LineItems}, fields.Err()
 }
 
 // begin starts a saga on an order, unless another one holds it: the order's state is looked at and
