@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // heldLook is how often the lane looks for held messages that another process made due.
@@ -29,9 +30,10 @@ type item struct {
 	id   skald.ID
 	gone func() error // why the caller does not wait any more; nil while it does
 	done chan error
-	// What the caller's context says of what it sends.
+	// What the caller's context says of what it sends, and of the locks that it meets.
 	trace       skald.Trace
 	correlation skald.Correlation
+	locks       []lock.Key
 	// unsure is set after a commit that may have landed although it failed.
 	unsure *unsure
 

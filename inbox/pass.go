@@ -112,6 +112,7 @@ func (p *pass) question() Question {
 	}
 	asked := make(map[ChannelKey]bool, len(p.items))
 	for _, it := range p.items {
+		q.Locks = append(q.Locks, it.locks...)
 		if it.message == nil || it.fault != nil {
 			continue
 		}
@@ -130,9 +131,7 @@ func (p *pass) question() Question {
 			q.Locks = append(q.Locks, g.lockKeys(it.message)...)
 		}
 	}
-	if len(q.Locks) > 0 {
-		q.Locks = p.locks().Missing(q.Locks)
-	}
+	q.Locks = p.locks().Missing(q.Locks)
 	return q
 }
 

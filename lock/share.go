@@ -15,6 +15,7 @@ type Share struct {
 	locks  *Locks
 	work   *unit.Work
 	queues map[Key]*ranks
+	wanted []Key
 	undo   []func()
 	mark   int
 }
@@ -47,36 +48,42 @@ func (s *Share) rollback(length int) {
 	}
 }
 
-// Missing are those of keys whose queues are not known yet, each once.
+// Want notes keys that are likely to be asked for, to be looked at together with others, the next time that any
+// is.
+func (s *Share) Want(keys ...Key) { s.wanted = append(s.wanted, keys...) }
+
+// Missing are those of keys, and of what is wanted, whose queues are not known yet, each once.
 func (s *Share) Missing(keys []Key) []Key {
-	var missing []Key
-	for _, k := range keys {
-		if s.queues[k] == nil && !slices.Contains(missing, k) {
-			missing = append(missing, k)
-		}
-	}
-	return missing
+	keys = append(s.wanted, keys...)
+	s.wanted = nil
+	asked := make(map[Key]bool, len(keys))
+	return slices.DeleteFunc(keys, func(k Key) bool {
+		known := asked[k] || s.queues[k] != nil
+		asked[k] = true
+		return known
+	})
 }
 
 // Adopt takes what the store has of keys.
 func (s *Share) Adopt(keys []Key, rows []Row) {
-	for _, k := range keys {
-		s.queues[k] = &ranks{}
+	all := make([]ranks, len(keys))
+	for i, k := range keys {
+		s.queues[k] = &all[i]
 	}
 	for _, r := range rows {
 		q := s.queues[r.Key]
 		q.before = append(q.before, r)
 	}
-	for _, k := range keys {
-		s.queues[k].now = s.queues[k].before
+	for i := range all {
+		all[i].now = all[i].before
 	}
 }
 
 func (s *Share) load(ctx context.Context, keys ...Key) error {
-	missing := s.Missing(keys)
-	if len(missing) == 0 {
+	if !slices.ContainsFunc(keys, func(k Key) bool { return s.queues[k] == nil }) {
 		return nil
 	}
+	missing := s.Missing(keys)
 	rows, err := s.locks.store.LockQueues(ctx, s.work.Tx, missing)
 	if err != nil {
 		return err

@@ -26,8 +26,9 @@ type script struct {
 	// actions and conditions by step name.
 	do, undo map[string]*erased
 	when     map[string]func(state []byte) (bool, error)
-	// restarts says that an instance may start again.
-	restarts bool
+	// restarts says that an instance may start again, and locksHere that a local step takes a lock or releases
+	// one.
+	restarts, locksHere bool
 	// effects are what steps declare, by step name.
 	effects map[string]effects
 }

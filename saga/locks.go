@@ -192,66 +192,122 @@ func (in *instance) rewind() error {
 	return nil
 }
 
-// lockHere decides about the lock that a local step takes, or releases; a refusal when it may not run.
-func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform, action *erased) (*skald.Refusal, error) {
-	if action.unlocks != "" {
-		k, err := here(action.unlocks, action.unlockKey, in)
-		if err != nil {
-			return nil, err
+// keysHere are the keys of what a local step takes and releases; of what it does not, the zero one.
+type keysHere struct{ locks, unlocks lock.Key }
+
+// list is those that there are.
+func (k keysHere) list() []lock.Key {
+	return slices.DeleteFunc([]lock.Key{k.unlocks, k.locks}, func(k lock.Key) bool { return k.Resource == "" })
+}
+
+// locksHere reports whether an action takes a lock in the orchestrator's own database, or releases one.
+func (a *erased) locksHere() bool {
+	return a != nil && a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
+}
+
+// keysHere are the keys by the state before the step.
+func (a *erased) keysHere(state []byte) (keys keysHere, err error) {
+	name := func(resource skald.Resource, key func([]byte) (string, error)) (k lock.Key) {
+		if resource == "" || err != nil {
+			return k
 		}
-		verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, lock.Refuse).Owner, lock.Refuse)
+		k.Resource = resource
+		if k.Key, err = key(state); err != nil {
+			err = fmt.Errorf("key of %s: %w", resource, err)
+		}
+		return k
+	}
+	return keysHere{name(a.locks, a.lockKey), name(a.unlocks, a.unlockKey)}, err
+}
+
+// ahead are the keys of the locks that local steps are likely to meet when messages are answered. What it does
+// not foresee is looked at when it is met.
+func (s *session) ahead(messages []*skald.Message) (keys []lock.Key) {
+	for _, m := range messages {
+		id, a, err := readAnswer(m)
+		in := s.loaded[id]
+		switch {
+		case err != nil:
+		case in == nil:
+			s.unseen = append(s.unseen, m)
+		case s.open(in) == nil && in.script.locksHere:
+			keys = append(keys, in.script.ahead(a, in.record.State)...)
+		}
+	}
+	return keys
+}
+
+// ahead are the keys that an answer leads to, by the state before it: of the local steps that follow the answered
+// one, or of the undos of those before it. A condition may hold, or not.
+func (s *script) ahead(a machine.Answer, state []byte) (keys []lock.Key) {
+	steps := s.machine.Steps
+	at := slices.IndexFunc(steps, func(step machine.Step) bool { return step.Name == a.Step })
+	add := func(action *erased) {
+		if action.locksHere() {
+			found, _ := action.keysHere(state) // what is wrong with it is said when it is performed
+			keys = append(keys, found.list()...)
+		}
+	}
+	switch {
+	case at < 0:
+	case a.Action == machine.Undo || a.Refused:
+		for i := at - 1; i >= 0 && (!steps[i].Undo || steps[i].UndoKind == machine.Local); i-- {
+			add(s.undo[steps[i].Name])
+		}
+	default:
+		if a.Action == machine.Reserve {
+			at = -1 // it starts again
+		}
+		for i := at + 1; i < len(steps) && (steps[i].Kind == machine.Local || steps[i].When); i++ {
+			add(s.do[steps[i].Name])
+		}
+	}
+	return keys
+}
+
+// leading are the keys that the start of an instance meets.
+func (s *script) leading(state []byte) []lock.Key {
+	return s.ahead(machine.Answer{Step: s.machine.Steps[0].Name, Action: machine.Reserve}, state)
+}
+
+// lockHere decides about the lock that a local step takes, or releases; a refusal when it may not run.
+func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform, action *erased, keys keysHere) (*skald.Refusal, error) {
+	s.locks().Want(s.ahead(s.unseen)...)
+	s.unseen = nil
+	if action.unlocks != "" {
+		verdict, before, err := s.locks().Ask(ctx, keys.unlocks, in.claim(e.Step, lock.Refuse).Owner, lock.Refuse)
 		if err != nil || verdict != lock.Granted {
-			return lock.Deny(k, "", before, false), err
+			return lock.Deny(keys.unlocks, "", before, false), err
 		}
 	}
 	if action.locks == "" {
 		return nil, nil
 	}
-	k, err := here(action.locks, action.lockKey, in)
-	if err != nil {
-		return nil, err
-	}
 	policy := lock.Now
 	if action.locked == lock.Refuse {
 		policy = lock.Refuse
 	}
-	verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, policy).Owner, policy)
+	verdict, before, err := s.locks().Ask(ctx, keys.locks, in.claim(e.Step, policy).Owner, policy)
 	if err != nil || verdict == lock.Granted {
 		return nil, err
 	}
-	return lock.Deny(k, "", before, verdict == lock.Died), nil
+	return lock.Deny(keys.locks, "", before, verdict == lock.Died), nil
 }
 
 // lockedHere writes down what a local step that ran has locked and released.
-func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
+func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perform, action *erased, keys keysHere) error {
 	if action.locks != "" {
-		k, err := here(action.locks, action.lockKey, in)
-		if err != nil {
-			return err
-		}
-		s.locks().Take(in.claim(e.Step, "").Row(k))
+		s.locks().Take(in.claim(e.Step, "").Row(keys.locks))
 	}
 	if action.unlocks == "" {
 		return nil
-	}
-	k, err := here(action.unlocks, action.unlockKey, in)
-	if err != nil {
-		return err
 	}
 	step := ""
 	if e.Action == machine.Undo {
 		step = e.Step
 	}
-	_, err = s.locks().Release(ctx, k, in.claim(e.Step, "").Owner, step)
+	_, err := s.locks().Release(ctx, keys.unlocks, in.claim(e.Step, "").Owner, step)
 	return err
-}
-
-func here(resource skald.Resource, key func([]byte) (string, error), in *instance) (lock.Key, error) {
-	name, err := key(in.record.State)
-	if err != nil {
-		return lock.Key{}, fmt.Errorf("key of %s: %w", resource, err)
-	}
-	return lock.Key{Resource: resource, Key: name}, nil
 }
 
 func (s *session) locks() *lock.Share { return s.engine.Locks.In(s.work) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // Saga is a registered definition: the handle with which instances are started and awaited.
@@ -112,6 +113,10 @@ func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...Start
 	ended, remove := s.engine.waiters.add(waiterKey{s.name, key})
 	defer remove()
 	options = append(slices.Clone(options), conflictAtCommit)
+	if s.script.locksHere {
+		encoded, _ := encode(state) // what is wrong with it is said at the start
+		ctx = lock.Ahead(ctx, s.script.leading(encoded)...)
+	}
 	var started skald.ID
 	err := s.engine.Transact(ctx, func(ctx context.Context, tx skald.Tx) (err error) {
 		started, err = s.start(ctx, tx, key, state, options)

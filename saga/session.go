@@ -13,7 +13,11 @@ import (
 )
 
 // session is the engine's share of a unit of work as to sagas.
-type session struct{ shelf[instance] }
+type session struct {
+	shelf[instance]
+	// unseen are replies that come to sagas which were not loaded when the batch was prepared.
+	unseen []*skald.Message
+}
 
 // instance is a saga in memory, and the machine's view of it.
 type instance struct {
@@ -34,7 +38,7 @@ type progress struct {
 }
 
 func newSession(e *Engine, work *unit.Work) *session {
-	return &session{newShelf(e, work, traits[instance]{
+	return &session{shelf: newShelf(e, work, traits[instance]{
 		row: func(in *instance) *row { return &in.row },
 		open: func(r Record) *instance {
 			if e.tracked[r.Name] != nil {
@@ -302,11 +306,17 @@ func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform,
 
 // runLocked runs a local action between what it locks and what it releases.
 func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform, action *erased) ([]byte, error) {
-	if action.locks != "" || action.unlocks != "" {
-		if refusal, err := s.lockHere(ctx, in, e, action); refusal != nil || err != nil {
-			if err != nil {
-				return nil, err
-			}
+	var keys keysHere
+	if action.locksHere() {
+		var refusal *skald.Refusal
+		var err error
+		if keys, err = action.keysHere(in.record.State); err == nil {
+			refusal, err = s.lockHere(ctx, in, e, action, keys)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if refusal != nil {
 			return nil, refusal
 		}
 	}
@@ -316,7 +326,7 @@ func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform
 	if err != nil {
 		return nil, err
 	}
-	return state, s.lockedHere(ctx, in, e, action)
+	return state, s.lockedHere(ctx, in, e, action, keys)
 }
 
 func (s *session) send(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
