@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/skald-go/skald"
@@ -128,7 +129,7 @@ func (p *pass) question() Question {
 			q.Barriers = append(q.Barriers, guard.key)
 		}
 		if g := p.consumer.routes.find(it.message); g != nil {
-			q.Locks = append(q.Locks, g.lockKeys(it.message)...)
+			q.Locks = slices.AppendSeq(q.Locks, g.lockKeys(it.message))
 		}
 	}
 	q.Locks = p.locks().Missing(q.Locks)

@@ -53,7 +53,7 @@ type erased struct {
 	sample           func() any
 
 	locks, unlocks     skald.Resource
-	lockKey, unlockKey func(state []byte) (string, error)
+	lockKey, unlockKey func(state any) (string, error) // see keyed
 	locked             lock.Policy // of a do
 }
 

@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,15 +119,18 @@ func (c *compiler[S]) locksNothing(step string, a *action[S], why string) {
 	}
 }
 
-// keyed erases the state's type of a function that names a key.
-func keyed[S any](key func(S) string) func([]byte) (string, error) {
+// keyed erases the state's type of a function that names a key. It takes the state as it is, or encoded.
+func keyed[S any](key func(S) string) func(any) (string, error) {
 	if key == nil {
 		return nil
 	}
-	return func(encoded []byte) (string, error) {
-		state, err := decode[S](encoded)
-		if err != nil {
-			return "", err
+	return func(given any) (string, error) {
+		state, plain := given.(S)
+		if !plain {
+			var err error
+			if state, err = decode[S](given.(json.RawMessage)); err != nil {
+				return "", err
+			}
 		}
 		name := key(state)
 		return name, checkKey(name)
@@ -205,9 +209,9 @@ func (a *erased) locksHere() bool {
 	return a != nil && a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
 }
 
-// keysHere are the keys by the state before the step.
-func (a *erased) keysHere(state []byte) (keys keysHere, err error) {
-	name := func(resource skald.Resource, key func([]byte) (string, error)) (k lock.Key) {
+// keysHere are the keys by the state before the step, which is given as it is, or encoded.
+func (a *erased) keysHere(state any) (keys keysHere, err error) {
+	name := func(resource skald.Resource, key func(any) (string, error)) (k lock.Key) {
 		if resource == "" || err != nil {
 			return k
 		}
@@ -218,6 +222,21 @@ func (a *erased) keysHere(state []byte) (keys keysHere, err error) {
 		return k
 	}
 	return keysHere{name(a.locks, a.lockKey), name(a.unlocks, a.unlockKey)}, err
+}
+
+// foreseen is what a local step would lock and release if it ran in this state, so that the state is not decoded
+// once more when it does.
+type foreseen struct {
+	action *erased
+	state  []byte
+	keys   keysHere
+}
+
+func (in *instance) keysHere(action *erased) (keysHere, error) {
+	if f := &in.foreseen; f.action == action && bytes.Equal(f.state, in.record.State) {
+		return f.keys, nil
+	}
+	return action.keysHere(json.RawMessage(in.record.State))
 }
 
 // ahead are the keys of the locks that local steps are likely to meet when messages are answered. What it does
@@ -231,21 +250,25 @@ func (s *session) ahead(messages []*skald.Message) (keys []lock.Key) {
 		case in == nil:
 			s.unseen = append(s.unseen, m)
 		case s.open(in) == nil && in.script.locksHere:
-			keys = append(keys, in.script.ahead(a, in.record.State)...)
+			for _, action := range in.script.ahead(a) {
+				if found, err := in.keysHere(action); err == nil { // what is wrong with it is said when it is performed
+					in.foreseen = foreseen{action, in.record.State, found}
+					keys = append(keys, found.list()...)
+				}
+			}
 		}
 	}
 	return keys
 }
 
-// ahead are the keys that an answer leads to, by the state before it: of the local steps that follow the answered
-// one, or of the undos of those before it. A condition may hold, or not.
-func (s *script) ahead(a machine.Answer, state []byte) (keys []lock.Key) {
+// ahead are the local actions that lock or release something and to which an answer leads: of the steps that
+// follow the answered one, or the undos of those before it. A condition may hold, or not.
+func (s *script) ahead(a machine.Answer) (actions []*erased) {
 	steps := s.machine.Steps
 	at := slices.IndexFunc(steps, func(step machine.Step) bool { return step.Name == a.Step })
 	add := func(action *erased) {
 		if action.locksHere() {
-			found, _ := action.keysHere(state) // what is wrong with it is said when it is performed
-			keys = append(keys, found.list()...)
+			actions = append(actions, action)
 		}
 	}
 	switch {
@@ -262,12 +285,16 @@ func (s *script) ahead(a machine.Answer, state []byte) (keys []lock.Key) {
 			add(s.do[steps[i].Name])
 		}
 	}
-	return keys
+	return actions
 }
 
 // leading are the keys that the start of an instance meets.
-func (s *script) leading(state []byte) []lock.Key {
-	return s.ahead(machine.Answer{Step: s.machine.Steps[0].Name, Action: machine.Reserve}, state)
+func (s *script) leading(state any) (keys []lock.Key) {
+	for _, action := range s.ahead(machine.Answer{Step: s.machine.Steps[0].Name, Action: machine.Reserve}) {
+		found, _ := action.keysHere(state) // what is wrong with it is said when it is performed
+		keys = append(keys, found.list()...)
+	}
+	return keys
 }
 
 // lockHere decides about the lock that a local step takes, or releases; a refusal when it may not run.

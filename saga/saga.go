@@ -114,8 +114,7 @@ func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...Start
 	defer remove()
 	options = append(slices.Clone(options), conflictAtCommit)
 	if s.script.locksHere {
-		encoded, _ := encode(state) // what is wrong with it is said at the start
-		ctx = lock.Ahead(ctx, s.script.leading(encoded)...)
+		ctx = lock.Ahead(ctx, s.script.leading(state)...)
 	}
 	var started skald.ID
 	err := s.engine.Transact(ctx, func(ctx context.Context, tx skald.Tx) (err error) {

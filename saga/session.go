@@ -27,6 +27,7 @@ type instance struct {
 	beginning beginning
 	script    *script
 	busy      bool // a local step of it runs
+	foreseen  foreseen
 }
 
 // progress is what is stored of an instance beside its state.
@@ -310,7 +311,7 @@ func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform
 	if action.locksHere() {
 		var refusal *skald.Refusal
 		var err error
-		if keys, err = action.keysHere(in.record.State); err == nil {
+		if keys, err = in.keysHere(action); err == nil {
 			refusal, err = s.lockHere(ctx, in, e, action, keys)
 		}
 		if err != nil {
