@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skald-go/skald/bench/contention"
 	"github.com/skald-go/skald/bench/createorder"
 	"github.com/skald-go/skald/bench/flow"
 	"github.com/skald-go/skald/bench/process"
@@ -28,7 +29,7 @@ func main() {
 		Use: "bench", Short: "Measure Skald; one JSON line on standard output, progress on standard error",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(createOrder(), parts(), drain(), deadlines(), locks())
+	root.AddCommand(createOrder(), parts(), drain(), deadlines(), locks(), hot())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -142,6 +143,48 @@ func locks() *cobra.Command {
 	c.Flags().DurationVar(&options.Warm, "warm", 1500*time.Millisecond, "before each window")
 	c.Flags().DurationVar(&options.For, "for", 4*time.Second, "length of each window")
 	c.Flags().BoolVar(&statements, "statements", false, "list the statements of an order, and its round trips")
+	c.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of this process")
+	return c
+}
+
+func hot() *cobra.Command {
+	var options contention.Options
+	var profile string
+	c := &cobra.Command{
+		Use: "contention", Short: "Sagas that all want the same semantic locks, on PostgreSQL from installed programs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			process.BoundMemory()
+			var results []contention.Result
+			err := profiled(profile, func() (err error) {
+				p := newProgress(os.Stderr)
+				defer p.close()
+				options.Report = p.report
+				results, err = contention.Run(cmd.Context(), options)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if err := contention.WriteTable(cmd.ErrOrStderr(), results); err != nil {
+				return err
+			}
+			ok := true
+			for i := range results {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(results[i]); err != nil {
+					return err
+				}
+				ok = ok && results[i].OK
+			}
+			if !ok {
+				return errWrong
+			}
+			return nil
+		},
+	}
+	c.Flags().IntVar(&options.Sagas, "sagas", 256, "sagas of each scenario")
+	c.Flags().IntVar(&options.Open, "open", 256, "sagas at one time")
+	c.Flags().IntVar(&options.Repetitions, "repetitions", 3, "whose medians count")
+	c.Flags().DurationVar(&options.Patience, "patience", 3*time.Minute, "how long a scenario may take; whatever has not ended by then is a fault")
 	c.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of this process")
 	return c
 }
