@@ -214,28 +214,31 @@ func (s *Share) set(q *ranks, next queue) {
 	q.now = next
 }
 
-// Flush implements [unit.Part]: a statement for the rows that are gone, one for those that are new or
-// changed, and one for each group whose messages have waited for a lock that is theirs now.
+// Flush implements [unit.Part]: a statement for the rows that are gone, one for those that are new, and one for each
+// group whose messages have waited for a lock that is theirs now. A row that has changed is one of both.
 func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
 	var gone, saved []Row
 	waiting := map[string][]skald.ID{}
 	for _, q := range s.queues {
+		if len(q.now) > 0 && q.now[0].waits() && q.before.index(q.now[0].Owner) != 0 {
+			waiting[q.now[0].Group] = append(waiting[q.now[0].Group], q.now[0].Message)
+		}
+		left := q.now // rows keep their order, and new ones come behind them
 		for _, r := range q.before {
-			if q.now.index(r.Owner) < 0 {
+			switch still := len(left) > 0 && left[0].Root == r.Root; {
+			case still && left[0] == r:
+				left = left[1:]
+			case still:
+				gone, saved = append(gone, r), append(saved, left[0])
+				left = left[1:]
+			default:
 				gone = append(gone, r)
 				if r.waits() { // nobody waits in its name any more
 					waiting[r.Group] = append(waiting[r.Group], r.Message)
 				}
 			}
 		}
-		for i, r := range q.now {
-			if !slices.Contains(q.before, r) {
-				saved = append(saved, r)
-			}
-			if i == 0 && r.waits() && q.before.index(r.Owner) != 0 {
-				waiting[r.Group] = append(waiting[r.Group], r.Message)
-			}
-		}
+		saved = append(saved, left...)
 		q.before = q.now
 	}
 	s.undo, s.mark = nil, 0

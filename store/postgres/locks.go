@@ -18,10 +18,7 @@ const (
 	lockedBy  = "SELECT resource, key FROM skald_locked_by($1)"
 	saveLocks = `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, grp, message, since)
 SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::text[],
-$10::uuid[], $11::timestamptz[])
-ON CONFLICT (root, resource, key) DO UPDATE SET
-place = excluded.place, round = excluded.round, saga = excluded.saga, name = excluded.name, step = excluded.step,
-grp = excluded.grp, message = excluded.message, since = excluded.since`
+$10::uuid[], $11::timestamptz[])`
 	deleteLocks = "SELECT skald_delete_locks($1, $2, $3)"
 	wakeHeld    = "UPDATE skald_held SET next_attempt = 'epoch' WHERE grp = $1 AND state = 'retrying' AND id = ANY ($2)"
 	listLocks   = `SELECT resource, key, root, place, round, saga, name, step, grp, message, since FROM skald_locks
