@@ -54,7 +54,7 @@ type erased struct {
 
 	locks, unlocks     skald.Resource
 	lockKey, unlockKey func(state any) (string, error) // see keyed
-	locked             lock.Policy // of a do
+	locked             lock.Policy                     // of a do
 }
 
 // compile checks a definition and erases its state's type; it returns every fault at once.

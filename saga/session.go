@@ -348,7 +348,11 @@ func (s *session) send(ctx context.Context, in *instance, e machine.Perform, act
 		m.Headers.Set(skald.HeaderLanded, "true")
 	}
 	if action.locks != "" || action.unlocks != "" {
-		in.claim(e.Step, action.locked).Put(&m.Headers)
+		claim := in.claim(e.Step, action.locked)
+		if action.locks == "" {
+			claim.Name = "" // it is for those who meet the lock
+		}
+		claim.Put(&m.Headers)
 	}
 	return s.add(ctx, in, m)
 }
