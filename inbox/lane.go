@@ -113,6 +113,11 @@ func (l *lane) endRunner() {
 // gather waits until there is something to do, and takes what else waits; false when ctx
 // ended.
 func (l *lane) gather(ctx context.Context) bool {
+	select {
+	case <-l.consumer.held: // first, or a lane that is never idle would not hear of it
+		l.heldAt = time.Now()
+	default:
+	}
 	l.dueHeld(ctx)
 	if len(l.queue) == 0 {
 		look := time.NewTimer(time.Until(l.heldAt))
