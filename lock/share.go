@@ -20,7 +20,8 @@ type Share struct {
 	mark   int
 }
 
-// ranks are a key's queue as it was found, and as it is now. The slices are never changed in place.
+// ranks are a key's queue as it was found, and as it is now. The elements of the slices are never changed; new ones
+// may come behind them.
 type ranks struct{ before, now queue }
 
 // In is the unit of work's share.
@@ -93,7 +94,7 @@ func (s *Share) load(ctx context.Context, keys ...Key) error {
 }
 
 // Ask says what becomes of a request, and changes nothing. The rows are those before the owner, the holder
-// first.
+// first; they are only to be read.
 func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict, []Row, error) {
 	if err := s.load(ctx, k); err != nil {
 		return 0, nil, err
@@ -103,7 +104,7 @@ func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict
 	if i := q.index(o); i >= 0 {
 		before = q[:i]
 	}
-	return q.decide(o, policy), slices.Clone(before), nil
+	return q.decide(o, policy), before, nil
 }
 
 // Take writes down that an owner who was granted a lock has it. A row that it has already stays as it is,
@@ -135,7 +136,7 @@ func (s *Share) join(q *ranks, r Row) {
 	if len(q.now) > 0 {
 		r.Place += q.now[len(q.now)-1].Place
 	}
-	s.set(q, append(slices.Clone(q.now), r))
+	s.set(q, append(q.now, r))
 }
 
 // Row is an owner's row in a queue that was looked at.
