@@ -238,7 +238,7 @@ func (c *Consumer) abandonLocks(ctx context.Context, work *unit.Work, m *skald.M
 	}
 	claim, err := lock.ClaimOf(m)
 	if err != nil {
-		return nil //nolint:nilerr // then it waits for no lock
+		return nil // then it waits for no lock
 	}
 	for k := range g.lockKeys(m) {
 		if err := c.locks.In(work).Abandon(ctx, k, claim.Owner, m.ID); err != nil {

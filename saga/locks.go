@@ -205,12 +205,12 @@ func (k keysHere) list() []lock.Key {
 }
 
 // locksHere reports whether an action takes a lock in the orchestrator's own database, or releases one.
-func (a *erased) locksHere() bool {
-	return a != nil && a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
+func (e *erased) locksHere() bool {
+	return e != nil && e.kind == machine.Local && (e.locks != "" || e.unlocks != "")
 }
 
 // keysHere are the keys by the state before the step, which is given as it is, or encoded.
-func (a *erased) keysHere(state any) (keys keysHere, err error) {
+func (e *erased) keysHere(state any) (keys keysHere, err error) {
 	name := func(resource skald.Resource, key func(any) (string, error)) (k lock.Key) {
 		if resource == "" || err != nil {
 			return k
@@ -221,7 +221,7 @@ func (a *erased) keysHere(state any) (keys keysHere, err error) {
 		}
 		return k
 	}
-	return keysHere{name(a.locks, a.lockKey), name(a.unlocks, a.unlockKey)}, err
+	return keysHere{name(e.locks, e.lockKey), name(e.unlocks, e.unlockKey)}, err
 }
 
 // foreseen is what a local step would lock and release if it ran in this state, so that the state is not decoded

@@ -281,7 +281,9 @@ func (s *system) value(ctx context.Context, t thing) (value int, err error) {
 // after the end.
 func (s *system) left(ctx context.Context) (locks, held int, err error) {
 	const enough = 5 * time.Second
-	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for began := time.Now(); ; <-look.C {
 		locks, held = 0, 0
 		for _, svc := range s.services {
 			rows, listed := svc.Locks().List(ctx, "", lock.Key{}, 1000)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald/internal/servers"
+	"github.com/skald-go/skald/lock"
 )
 
 func TestABenchmarkVerifiesWhatItRan(t *testing.T) {
@@ -44,6 +45,8 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		"a ticket that disagrees":      {"kitchen", `UPDATE tickets SET state = 'CREATE_REJECTED'`},
 		"a step that ran twice":        {"kitchen", `UPDATE tickets SET n5 = n5 + 1`},
 		"money that is off":            {"accounting", `UPDATE accounts SET balance = balance - 1 WHERE id = 5`},
+		"a lock that is left": {"kitchen", `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, grp, message, since)
+VALUES ('bench.ticket', '1', x'01900000000070008000000000000001', 1, 0, x'01900000000070008000000000000001', 'bench', 'create', '', NULL, 0)`},
 	} {
 		s, err := startSQLite(t.Context(), t.TempDir(), form{style: Orchestration})
 		if err != nil {
@@ -66,6 +69,23 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestLocksAreComparedWithNone(t *testing.T) {
+	servers.PostgreSQL(t) // skips, or fails, where there are no servers
+	for _, handlers := range []string{Batch, Plain} {
+		results, err := CompareLocks(t.Context(), Options{
+			Handlers: handlers, Concurrency: []int{4}, Repetitions: 2, Warm: 50 * time.Millisecond, For: 300 * time.Millisecond, Report: func(string, int, int) {},
+		}, lock.Refuse, lock.Wait)
+		if err != nil || len(results) != 3 {
+			t.Fatalf("%d results, %v", len(results), err)
+		}
+		for i, r := range results {
+			if !r.OK || r.Checked == 0 || r.PerSecond["4"] == 0 || len(r.Runs["4"]) != 2 || i > 0 != (r.PerSecondRatio["4"] > 0) || i > 0 != (r.AloneRatio > 0) {
+				t.Errorf("result %+v", r)
+			}
 		}
 	}
 }
