@@ -62,14 +62,6 @@ func (w *world) actions(m *moment) []action {
 	return append(all, w.outside(m)...)
 }
 
-// reader is the service that reads a channel.
-func (w *world) reader(channel string) *node {
-	if channel == homeReplies {
-		return w.home
-	}
-	return w.node(channel)
-}
-
 // waiting lists all that is under way to a service, in an order in which it may arrive.
 func (w *world) waiting(m *moment, n *node) []flying {
 	var waiting []flying

@@ -46,7 +46,17 @@ func locking(released bool) saga.Definition[locked] {
 	return d
 }
 
+// A lock that a local step takes is released by a command to the saga's own service.
+func byItsOwnCommand() saga.Definition[locked] {
+	d := locking(true)
+	noted := lockable("noted", "", note)
+	noted.Channel = "explored.own"
+	d.Retriable[1].Do = saga.Call(noted, itself)
+	return d
+}
+
 func TestASagasLocksEndWithItInEveryCourse(t *testing.T) {
+	t.Run("released by a command to its own service", func(t *testing.T) { skaldtest.Explore(t, byItsOwnCommand()) })
 	for name, released := range map[string]bool{"released by its steps": true, "swept up": false} {
 		t.Run(name, func(t *testing.T) { skaldtest.Explore(t, locking(released)) })
 	}
