@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/skald-go/skald"
 )
 
 // Problem is an error answer (RFC 9457). As an error, a handler returns it.
@@ -34,6 +37,14 @@ func NewProblem(status int, format string, args ...any) *Problem {
 // NotFound is the answer for an id that nothing has.
 func NotFound(kind string) *Problem {
 	return NewProblem(http.StatusNotFound, "there is no such %s", kind)
+}
+
+// Held is the answer to who wants to change what a saga has locked, in a state that may be unknown.
+func Held(kind, state, saga string, id skald.ID, since time.Time) *Problem {
+	if state != "" {
+		state = " is " + state + ", and"
+	}
+	return NewProblem(http.StatusConflict, "the %s%s is locked by saga %s (%s) since %s: try again once that has ended", kind, state, saga, id, Time(since.UnixMicro()))
 }
 
 // Error implements error.

@@ -9,6 +9,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -28,7 +29,9 @@ func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 		Name: "order.cancel", Version: 1,
 		Compensatable: []saga.Compensatable[cancellation]{
 			{
-				Name: stepBeginCancel, Do: saga.Local(o.beginCancel), Undo: saga.Local(o.undoCancel),
+				Name: stepBeginCancel, Locked: lock.Refuse, // whoever asks for it is told
+				Do:     saga.Local(o.beginCancel).Locks(orderapi.Orders, cancellation.lockedOrder),
+				Undo:   saga.Local(o.undoCancel).Unlocks(orderapi.Orders, cancellation.lockedOrder),
 				Lowers: []skald.Resource{orderapi.Orders},
 			},
 			{
@@ -55,6 +58,8 @@ func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 
 // cancellation is the saga's state.
 type cancellation struct{ operation }
+
+func (c cancellation) lockedOrder() string { return c.OrderID }
 
 func (c cancellation) ticket() kitchenapi.Change {
 	return kitchenapi.Change{TicketID: c.OrderID, Operation: c.Operation}

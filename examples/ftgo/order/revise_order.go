@@ -14,6 +14,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
 	"github.com/skald-go/skald/examples/ftgo/money"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -37,7 +38,9 @@ func (o *orders) reviseOrderSaga() saga.Definition[revision] {
 		Name: "order.revise", Version: 1,
 		Compensatable: []saga.Compensatable[revision]{
 			{
-				Name: stepBeginRevision, Do: saga.Local(o.beginRevision), Undo: saga.Local(o.undoRevision),
+				Name: stepBeginRevision, Locked: lock.Refuse, // whoever asks for it is told
+				Do:    saga.Local(o.beginRevision).Locks(orderapi.Orders, revision.lockedOrder),
+				Undo:  saga.Local(o.undoRevision).Unlocks(orderapi.Orders, revision.lockedOrder),
 				Reads: []skald.Resource{consumerapi.Consumers, restaurantapi.Restaurants}, Lowers: []skald.Resource{orderapi.Orders},
 			},
 			{
@@ -76,6 +79,8 @@ type revision struct {
 	Total             money.Amount        `json:"total"`
 	LineItems         []orderapi.LineItem `json:"lineItems"`
 }
+
+func (r revision) lockedOrder() string { return r.OrderID }
 
 func (r revision) newTicket() kitchenapi.Revision {
 	return kitchenapi.Revision{
