@@ -83,6 +83,15 @@ func (f *Fields) Add(field, format string, args ...any) {
 	}
 }
 
+// String names the fields and what is wrong with them, for people.
+func (f *Fields) String() string {
+	lines := make([]string, len(f.errors))
+	for i, e := range f.errors {
+		lines[i] = e.Field + " " + e.Detail
+	}
+	return strings.Join(lines, "; ")
+}
+
 // Err is a problem with status 422, or nil when no field is wrong.
 func (f *Fields) Err() error {
 	if len(f.errors) == 0 {

@@ -24,6 +24,9 @@ const (
 
 // cancelOrderSaga is the cancel of an approved order: until the money is given back the kitchen can
 // refuse, and then everything is as it was. So the money is given back no sooner: others could spend it.
+//
+// It is meant for the order whatever that is: where accounting knows a later version than the first step has read, the saga
+// starts again.
 func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 	return saga.Definition[cancellation]{
 		Name: "order.cancel", Version: 1,
@@ -43,7 +46,7 @@ func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 		},
 		Pivot: saga.Step[cancellation]{
 			Name: stepReverse, Bar: pivotBar,
-			Do:     saga.Call(accountingapi.ReverseAuthorization, cancellation.reversal).Refused((*cancellation).because),
+			Do:     saga.Call(accountingapi.ReverseAuthorization, cancellation.reversal).Again(accountingapi.RefusedOrderChanged).Refused((*cancellation).because),
 			Raises: []skald.Resource{accountingapi.Accounts},
 		},
 		Retriable: []saga.Step[cancellation]{

@@ -32,7 +32,8 @@ const (
 //
 // What it is decided on it reads in its first step, which takes hold of the order: the order's version, and the menu by which the
 // items are priced. Each is read again where it is written: the kitchen refuses another menu, accounting another version of
-// the order.
+// the order, and then the saga starts again, and reads what is there by now. Where a dish that was asked for is gone, or it costs too
+// much, nobody but the customer can decide: that is a refusal.
 func (o *orders) reviseOrderSaga() saga.Definition[revision] {
 	return saga.Definition[revision]{
 		Name: "order.revise", Version: 1,
@@ -45,14 +46,14 @@ func (o *orders) reviseOrderSaga() saga.Definition[revision] {
 			},
 			{
 				Name:  stepReviseTicket,
-				Do:    saga.Call(kitchenapi.BeginReviseTicket, revision.newTicket).Refused((*revision).because),
+				Do:    saga.Call(kitchenapi.BeginReviseTicket, revision.newTicket).Again(kitchenapi.RefusedMenuChanged).Refused((*revision).because),
 				Undo:  saga.Call(kitchenapi.UndoReviseTicket, revision.ticket),
 				Reads: []skald.Resource{restaurantapi.Restaurants}, Lowers: []skald.Resource{kitchenapi.Tickets},
 			},
 		},
 		Pivot: saga.Step[revision]{
 			Name: stepReviseAuthorization, Bar: pivotBar,
-			Do:     saga.Call(accountingapi.ReviseAuthorization, revision.charge).Refused((*revision).because),
+			Do:     saga.Call(accountingapi.ReviseAuthorization, revision.charge).Again(accountingapi.RefusedOrderChanged).Refused((*revision).because),
 			Raises: []skald.Resource{accountingapi.Accounts}, // if the new total is less
 		},
 		Retriable: []saga.Step[revision]{
@@ -106,7 +107,16 @@ func (r revision) order() orderapi.Revision {
 }
 
 func (o *orders) beginRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
-	if err := o.priceRevision(ctx, tx, r); err != nil {
+	err := o.priceRevision(ctx, tx, r)
+	if refusal, refused := skald.AsRefusal(err); refused {
+		// A saga that has started again has nothing more to undo that would tell why. At the first start this is undone with
+		// the request's transaction.
+		r.because(*refusal)
+		if failed := o.store.refuse(ctx, tx, r.OrderID, r.reason()); failed != nil {
+			return failed
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return o.hold(ctx, tx, &r.operation, orderapi.RevisionPending, stepBeginRevision)
@@ -129,8 +139,8 @@ func (o *orders) priceRevision(ctx context.Context, tx *sql.Tx, r *revision) err
 	var fields httpkit.Fields
 	r.LineItems, r.Total = price(&fields, r.Asked, ordering, restaurant)
 	r.RestaurantVersion = restaurant.Version
-	if problem := fields.Err(); problem != nil {
-		return skald.Refusef(kitchenapi.RefusedMenuChanged, "by the menu as it is now: %s", problem)
+	if fields.Err() != nil {
+		return skald.Refusef(kitchenapi.RefusedMenuChanged, "by the menu as it is now: %s", &fields)
 	}
 	return nil
 }

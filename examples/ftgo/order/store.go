@@ -16,9 +16,9 @@ import (
 // store is all SQL of the order service. Methods with a transaction run in it, the others read
 // what is committed.
 type store struct {
-	insertOrder, updateState, selectOrder, selectChange, selectByKey host.Statement
-	holdOrder, updateItems, selectStanding, lockStanding             host.Statement
-	selectConsumer, upsertConsumer                                   host.Statement
+	insertOrder, updateState, selectOrder, selectChange, selectByKey  host.Statement
+	holdOrder, refuseOrder, updateItems, selectStanding, lockStanding host.Statement
+	selectConsumer, upsertConsumer                                    host.Statement
 }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
@@ -33,6 +33,7 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 		host.Query{Into: &s.selectChange, SQL: selectChange},
 		host.Query{Into: &s.selectByKey, SQL: selectByKey},
 		host.Query{Into: &s.holdOrder, SQL: holdOrder},
+		host.Query{Into: &s.refuseOrder, SQL: refuseOrder},
 		host.Query{Into: &s.updateItems, SQL: updateItems},
 		host.Query{Into: &s.selectStanding, SQL: selectStanding},
 		host.Query{Into: &s.lockStanding, SQL: selectStanding, Lock: true},
@@ -84,6 +85,14 @@ func (s *store) hold(ctx context.Context, tx *sql.Tx, c change) (decided orderap
 	}
 	decided.To += orderapi.FirstVersion
 	return decided, true, nil
+}
+
+// refuse has an APPROVED order show why a change was refused.
+func (s *store) refuse(ctx context.Context, tx *sql.Tx, id, why string) error {
+	if _, err := host.Exec(ctx, tx, s.refuseOrder, why, id, string(orderapi.StateApproved)); err != nil {
+		return fmt.Errorf("set the last refusal of order %s: %w", id, err)
+	}
+	return nil
 }
 
 // revise replaces an order's line items and total: that is its next version.
