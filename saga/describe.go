@@ -69,6 +69,8 @@ type DescribedAction struct {
 	Channel  string
 	Refusals []string
 	Reply    json.RawMessage
+	// Again are the codes at which the saga starts again.
+	Again []string
 	// Locks and Unlocks are the resources of which it takes and releases the semantic lock; empty for none.
 	Locks, Unlocks skald.Resource
 }
@@ -150,7 +152,7 @@ func (e *erased) describe() (DescribedAction, error) {
 		return DescribedAction{}, fmt.Errorf("sample of its reply: %w", err)
 	}
 	return DescribedAction{
-		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply,
+		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply, Again: slices.Clone(e.again),
 		Locks: e.locks, Unlocks: e.unlocks,
 	}, nil
 }
