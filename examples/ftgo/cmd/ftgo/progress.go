@@ -36,7 +36,7 @@ func (b *bars) Phase(name string, orders int) {
 }
 
 // Counts implements [demo.Watch].
-func (b *bars) Counts(c load.Counts) { b.bar.SetCurrent(int64(c.Approved + c.Rejected)) }
+func (b *bars) Counts(c load.Counts) { b.bar.SetCurrent(int64(c.Done())) }
 
 // Done implements [demo.Watch].
 func (b *bars) Done() {
@@ -58,16 +58,24 @@ type lines struct {
 // Phase implements [demo.Watch].
 func (l *lines) Phase(name string, orders int) {
 	l.name, l.orders, l.next = name, orders, time.Now().Add(linesEvery)
-	fmt.Fprintf(l.out, "%s: %d orders\n", name, orders)
+	fmt.Fprintf(l.out, "%s: %d to come\n", name, orders)
 }
 
 // Counts implements [demo.Watch].
 func (l *lines) Counts(c load.Counts) {
 	if now := time.Now(); now.After(l.next) {
 		l.next = now.Add(linesEvery)
-		fmt.Fprintf(l.out, "%s: %d of %d ended, %d open\n", l.name, c.Approved+c.Rejected, l.orders, c.Open)
+		fmt.Fprintf(l.out, "%s: %d of %d%s\n", l.name, c.Done(), l.orders, aside(c))
 	}
 }
 
 // Done implements [demo.Watch].
 func (l *lines) Done() {}
+
+// aside is what else a line tells.
+func aside(c load.Counts) string {
+	if c.Asked > 0 {
+		return fmt.Sprintf(", %d accepted, %d conflicts", c.Accepted, c.Conflicts)
+	}
+	return fmt.Sprintf(" ended, %d open", c.Open)
+}
