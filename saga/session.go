@@ -261,7 +261,7 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (*machine.Answer, error) {
 	answer := &machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
 	in.busy = true
-	state, err := action.run(environment{ctx, s.work.Tx, in.record.State})
+	state, err := action.run(environment{ctx, s.work.Tx, in.record.ID, in.record.State})
 	in.busy = false
 	if refusal, refused := skald.AsRefusal(err); refused {
 		if in.record.Revision == 0 && in.family.Parent == nil { // nothing is settled yet: the start itself is refused
