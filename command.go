@@ -24,6 +24,13 @@ type Command[C, R any] struct {
 	Key func(C) string
 	// Refusals are the codes with which the participant may say no.
 	Refusals []string
+	// Locks is the resource of which the command takes the semantic lock, on its key and for its saga, in the
+	// handler's transaction and if that does not refuse. Another saga's lock is met before the handler
+	// runs. Defaults to none.
+	Locks Resource
+	// Unlocks is the resource of which the command releases the lock on its key, in the handler's
+	// transaction. Defaults to none.
+	Unlocks Resource
 }
 
 // Message makes the message that carries the command.
@@ -48,6 +55,25 @@ func (c Command[C, R]) Validate() error {
 		if code == "" || strings.HasPrefix(code, "skald.") {
 			faults = append(faults, fmt.Errorf("skald: command %q: refusal code %q: not empty, and not in skald's own namespace", c.Name, code))
 		}
+	}
+	return errors.Join(append(faults, c.checkLocks())...)
+}
+
+func (c Command[C, R]) checkLocks() error {
+	var faults []error
+	for _, r := range [...]Resource{c.Locks, c.Unlocks} {
+		if r == "" {
+			continue
+		}
+		if err := r.Validate(); err != nil {
+			faults = append(faults, fmt.Errorf("skald: command %q: resource: %w", c.Name, err))
+		}
+		if c.Key == nil {
+			faults = append(faults, fmt.Errorf("skald: command %q: a lock on %s needs a key to be on: give the command the Key of what it is about", c.Name, r))
+		}
+	}
+	if c.Locks != "" && c.Locks == c.Unlocks {
+		faults = append(faults, fmt.Errorf("skald: command %q: it locks and unlocks %s: what one transaction does needs no lock", c.Name, c.Locks))
 	}
 	return errors.Join(faults...)
 }

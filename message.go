@@ -94,6 +94,10 @@ const (
 	HeaderDoAttempt   = "sagadoattempt" // the attempt at Do that an undo or a bar is about
 	HeaderBarrier     = "sagabarrier"   // present when the participant keeps a barrier for the step
 	HeaderLanded      = "sagalanded"    // present on an undo whose do was answered: it has landed
+	HeaderName        = "saganame"      // of a command that takes a lock: name of the saga's definition
+	HeaderRoot        = "sagaroot"      // id of a child's outermost parent, which its locks belong to
+	HeaderRound       = "sagaround"     // how often the saga has started again; absent for never
+	HeaderLocked      = "sagalocked"    // what becomes of a command that meets another's lock; absent for "wait"
 
 	HeaderCorrelation  = "correlationid" // id of the choreography's instance that a message belongs to
 	HeaderChoreography = "choreography"  // name of that choreography
@@ -111,6 +115,8 @@ const (
 	ActionDo   = "do"
 	ActionUndo = "undo"
 	ActionBar  = "bar"
+	// ActionReserve takes a lock for a saga that starts again.
+	ActionReserve = "reserve"
 )
 
 // Get returns the value of a header, and the empty string when it is absent.

@@ -28,6 +28,10 @@ const RefusedBarred = "skald.barred"
 // operator discarded. No handler may declare or return it.
 const RefusedDiscarded = "skald.discarded"
 
+// RefusedLocked is the code with which the runtime refuses a command that meets another saga's
+// semantic lock. No handler may declare or return it.
+const RefusedLocked = "skald.locked"
+
 // Refuse says "no" with a declared code and a sentence. The handler's writes are undone
 // unless Keep is called on it.
 func Refuse(code, message string) *Refusal { return &Refusal{Code: code, Message: message} }

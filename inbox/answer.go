@@ -273,7 +273,10 @@ func (p *pass) keep(it *item, state HeldState, attempts int, reason string) *Hel
 	if state == HeldRetrying {
 		h.NextAttempt = p.work.Now.Add(p.consumer.config.Backoff(attempts))
 	}
-	if h.Raw == nil {
+	if it.held != nil && it.held.Apart {
+		h.Apart = true
+		p.failed[h.Queue()] = true
+	} else if h.Raw == nil {
 		p.blocked[keyOf(it.message)] = true
 		p.failed[keyOf(it.message)] = true
 	}

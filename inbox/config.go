@@ -35,6 +35,9 @@ type Config struct {
 	// Retention of dedup records, barriers and recorded replies. It must be longer than what
 	// the outboxes of the senders and the broker can replay. Defaults to 15 days.
 	Retention time.Duration
+	// LockPatience is how long a message waits for a saga's lock, whoever holds it and why; then its step is
+	// refused. Defaults to 5 minutes.
+	LockPatience time.Duration
 	// Now is the clock of what is stored. Defaults to time.Now.
 	Now func() time.Time
 }
@@ -51,6 +54,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"MaxHops", int64(c.MaxHops)},
 		{"LeaseTTL", int64(c.LeaseTTL)},
 		{"Retention", int64(c.Retention)},
+		{"LockPatience", int64(c.LockPatience)},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("inbox: config: %s is negative", f.name))
@@ -71,6 +75,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxHops = orDefault(c.MaxHops, 32)
 	c.LeaseTTL = orDefault(c.LeaseTTL, 5*time.Second)
 	c.Retention = orDefault(c.Retention, 15*24*time.Hour)
+	c.LockPatience = orDefault(c.LockPatience, defaultLockPatience)
 	return c, errors.Join(faults...)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/outbox"
 )
 
@@ -26,6 +27,7 @@ type Consumer struct {
 	outbox    outbox.Store
 	transport Transport
 	routes    routes
+	locks     *lock.Locks
 
 	deliveries chan arrival
 	jobs       chan *item
@@ -49,11 +51,13 @@ func New(group string, store Store, box outbox.Store, transport Transport, confi
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	return &Consumer{
+	c := &Consumer{
 		config: config, group: group, holder: skald.NewID().String(), store: store, outbox: box, transport: transport,
 		deliveries: make(chan arrival), jobs: make(chan *item, config.BatchSize),
 		held: make(chan struct{}, 1), stopped: make(chan struct{}),
-	}, nil
+	}
+	c.locks = lock.New(store, c.wakeHeld)
+	return c, nil
 }
 
 // Register adds a handler. It must not be called once Run has begun.

@@ -45,7 +45,7 @@ func (p *pass) execute(ctx, handlers context.Context, g *Registration, items ...
 		return err
 	}
 	for i, it := range items {
-		if err := p.conclude(g, it, outcomes[i]); err != nil {
+		if err := p.conclude(ctx, g, it, outcomes[i]); err != nil {
 			return err
 		}
 	}
@@ -96,12 +96,15 @@ func checkRefusal(m *skald.Message, g *Registration, refusal *skald.Refusal) err
 	return nil
 }
 
-func (p *pass) conclude(g *Registration, it *item, o outcome) error {
+func (p *pass) conclude(ctx context.Context, g *Registration, it *item, o outcome) error {
 	if o.err != nil {
 		p.fail(it, o.err)
 		return nil //nolint:nilerr // held, with its error as the reason
 	}
 	p.recordBarrier(it.message, g, o.refused)
+	if err := p.settleLocks(ctx, it.message, g, true, o.refused); err != nil {
+		return err
+	}
 	return p.done(it, o.reply)
 }
 

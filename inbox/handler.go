@@ -57,11 +57,15 @@ type Registration struct {
 	Declared func(code string) bool
 	// MaxHops in place of [Config.MaxHops]; 0 for that.
 	MaxHops int
+	// Locks and Unlocks are the resources of which a message takes or releases the semantic lock, on its key.
+	Locks, Unlocks skald.Resource
 	// Reaction, if given, makes this a reaction to a choreography's event.
 	Reaction *Reaction
 	// Prepare, if given, sees all messages of the registration in a batch before the first is
 	// handled, those included that turn out to have been handled earlier.
 	Prepare func(ctx context.Context, tx skald.Tx, messages []*skald.Message) error
+
+	own ownHandler // of a command of the runtime's own
 }
 
 // route finds a message's registration.
@@ -75,6 +79,8 @@ type routes struct {
 	exact    map[route]*Registration
 	channels map[string]*Registration // those that take every type; nil value: exact ones only
 	order    []string
+	// locked has the resources of which messages of a channel take or release locks.
+	locked map[string][]skald.Resource
 	// reactions says that there is any: without one, no message's choreography is looked at.
 	reactions bool
 }
@@ -111,6 +117,13 @@ func (r *routes) add(g Registration) error {
 		return fmt.Errorf("inbox: %q version %d on channel %q: two handlers", g.Type, g.Version, g.Channel)
 	}
 	r.exact[key] = &g
+	for _, resource := range [...]skald.Resource{g.Locks, g.Unlocks} {
+		if resource != "" {
+			if err := r.lock(g.Channel, resource); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -402,6 +402,11 @@ func (l *lane) settle(p *pass) {
 	if len(p.unhold) > 0 {
 		l.heldAt = time.Now()
 	}
+	for i := range p.apart {
+		h := &p.apart[i]
+		l.consumer.config.Logger.Debug("inbox: message waits for a lock", "group", l.consumer.group, "channel", h.Message.Channel, "type", h.Message.Type, "message_id", h.Message.ID, "reason", h.Reason)
+		l.lookIn(h.NextAttempt.Sub(p.work.Now))
+	}
 	for i := range p.hold {
 		h := &p.hold[i]
 		p.logHeld(h)

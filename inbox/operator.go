@@ -88,8 +88,8 @@ func (c *Consumer) discard(ctx context.Context, tx skald.Tx, held []Held, reason
 func (c *Consumer) giveUp(ctx context.Context, tx skald.Tx, work *unit.Work, m *skald.Message, reason string) (Handled, error) {
 	record := Handled{ID: m.ID}
 	c.config.Logger.WarnContext(ctx, "inbox: message discarded by an operator", "group", c.group, "channel", m.Channel, "type", m.Type, "message_id", m.ID, "reason", reason)
-	if m.Headers.Get(skald.HeaderReplyTo) == "" {
-		return record, nil
+	if err := c.abandonLocks(ctx, work, m); err != nil || m.Headers.Get(skald.HeaderReplyTo) == "" {
+		return record, err
 	}
 	reply, err := skald.Reply(m, nil, skald.Refuse(skald.RefusedDiscarded, reason))
 	if err != nil {

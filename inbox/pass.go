@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type pass struct {
 	hold      []Held
 	postponed map[skald.ID]bool // which of those wait for another process
 	unhold    []skald.ID
+	apart     []Held // what waits for a lock
 	positions map[*owned]Position
 	results   map[*item]error
 	ran       []*item // functions; the first one's id is on record, so that a batch that landed is known again
@@ -76,9 +78,13 @@ func (p *pass) run(ctx, handlers context.Context) error {
 
 // look asks the store, once for the whole batch, what is known of its messages.
 func (p *pass) look(ctx context.Context) error {
-	found, err := look(ctx, p.consumer.store, p.tx, p.consumer.group, p.question())
+	q := p.question()
+	found, err := look(ctx, p.consumer.store, p.tx, p.consumer.group, q)
 	if err != nil {
 		return err
+	}
+	if len(q.Locks) > 0 {
+		p.locks().Adopt(q.Locks, found.Locks)
 	}
 	landed, err := p.landed(ctx)
 	if err != nil {
@@ -120,6 +126,12 @@ func (p *pass) question() Question {
 		if guard, ok := p.guardOf(it.message); ok {
 			q.Barriers = append(q.Barriers, guard.key)
 		}
+		if g := p.consumer.routes.find(it.message); g != nil {
+			q.Locks = append(q.Locks, g.lockKeys(it.message)...)
+		}
+	}
+	if len(q.Locks) > 0 {
+		q.Locks = p.locks().Missing(q.Locks)
 	}
 	return q
 }
@@ -195,7 +207,7 @@ func (p *pass) deliver(ctx, handlers context.Context, it *item) error {
 
 // retry handles a held message that is due, or follows one in this batch.
 func (p *pass) retry(ctx, handlers context.Context, it *item) error {
-	if p.failed[keyOf(it.message)] || !p.fence(it.message) {
+	if p.failed[it.held.Queue()] || !p.fence(it.message) {
 		return nil
 	}
 	if _, known := p.known[it.message.ID]; known { // since: by a commit that landed although it failed, or by another instance
@@ -236,9 +248,23 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		p.fail(it, tooFar(m, hops, p.consumer.config.hops(g)))
 		return nil
 	}
+	if g.own != nil {
+		return g.own(p, ctx, it)
+	}
 	decision, err := p.atBarrier(ctx, m, g)
 	if err != nil {
 		return err
+	}
+	if !decision.answered && (g.Locks != "" || g.Unlocks != "") {
+		var waits bool
+		decision, waits, err = p.atLock(ctx, it, g)
+		if errors.Is(err, ErrUnhandleable) {
+			p.fail(it, err)
+			return nil
+		}
+		if waits || err != nil {
+			return err
+		}
 	}
 	if decision.answered && g.Reaction != nil && g.Reaction.Skipped != nil {
 		return p.execute(ctx, handlers, &Registration{Handle: g.Reaction.Skipped}, it)
@@ -246,6 +272,9 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 	if decision.answered {
 		reply, err := p.makeReply(m, decision.content, decision.refusal)
 		if err != nil {
+			return err
+		}
+		if err := p.settleLocks(ctx, m, g, false, decision.refusal != nil); err != nil {
 			return err
 		}
 		return p.done(it, reply)
@@ -277,6 +306,17 @@ func (p *pass) unknown(it *item) error {
 func (p *pass) write(ctx context.Context) error {
 	store, group := p.consumer.store, p.consumer.group
 	p.work.Seal()
+	// In this order: what is removed makes the next of its key due, also one held just now; and who waits for a
+	// lock may have left its key's queue for that, and may have got the lock in this very batch.
+	if err := store.Hold(ctx, p.tx, group, p.hold); err != nil {
+		return err
+	}
+	if err := store.Unhold(ctx, p.tx, group, p.unhold); err != nil {
+		return err
+	}
+	if err := store.Hold(ctx, p.tx, group, p.apart); err != nil {
+		return err
+	}
 	if err := p.work.Flush(ctx); err != nil {
 		return err
 	}
@@ -293,13 +333,6 @@ func (p *pass) write(ctx context.Context) error {
 		return err
 	}
 	if err := store.SaveBarriers(ctx, p.tx, p.work.Now, p.changed); err != nil {
-		return err
-	}
-	// In this order: what is removed makes the next of its key due, also one held just now.
-	if err := store.Hold(ctx, p.tx, group, p.hold); err != nil {
-		return err
-	}
-	if err := store.Unhold(ctx, p.tx, group, p.unhold); err != nil {
 		return err
 	}
 	leases := make([]Lease, 0, len(p.positions))

@@ -3,8 +3,10 @@ package inbox
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // run is the messages that a batch handler gets at once.
@@ -20,11 +22,12 @@ type runs struct {
 	by       map[*Registration]*run
 	keys     map[ChannelKey]*run
 	barriers map[BarrierKey]bool
+	locks    map[lock.Key]bool
 }
 
 func (r *runs) add(g *Registration, it *item) {
 	if r.by == nil {
-		r.by, r.keys, r.barriers = map[*Registration]*run{}, map[ChannelKey]*run{}, map[BarrierKey]bool{}
+		r.by, r.keys, r.barriers, r.locks = map[*Registration]*run{}, map[ChannelKey]*run{}, map[BarrierKey]bool{}, map[lock.Key]bool{}
 	}
 	to := r.by[g]
 	if to == nil {
@@ -35,6 +38,9 @@ func (r *runs) add(g *Registration, it *item) {
 	r.keys[keyOf(it.message)] = to
 	if guard, ok := guardOf(it.message, g); ok {
 		r.barriers[guard.key] = true
+	}
+	for _, k := range g.lockKeys(it.message) {
+		r.locks[k] = true
 	}
 }
 
@@ -54,6 +60,9 @@ func (p *pass) mustFollow(it *item) bool {
 	if ok && p.runs.barriers[guard.key] {
 		return true
 	}
+	if p.lockPending(m) {
+		return true
+	}
 	to, pending := p.runs.keys[keyOf(m)]
 	if !pending {
 		return false
@@ -61,6 +70,12 @@ func (p *pass) mustFollow(it *item) bool {
 	_, recorded := p.barriers[guard.key]
 	decided := ok && (recorded || guard.action != skald.ActionDo)
 	return decided || p.alone(it) || to.registration != p.consumer.routes.find(m)
+}
+
+// lockPending reports whether a message meets a lock that a run may take or release.
+func (p *pass) lockPending(m *skald.Message) bool {
+	g := p.consumer.routes.find(m)
+	return g != nil && len(p.runs.locks) > 0 && slices.ContainsFunc(g.lockKeys(m), func(k lock.Key) bool { return p.runs.locks[k] })
 }
 
 func (p *pass) executeRuns(ctx, handlers context.Context) error {

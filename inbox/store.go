@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // ErrFenced says that a partition's lease has passed to another holder: the batch is not
@@ -36,10 +37,11 @@ type Store interface {
 	BarrierStore
 	HeldStore
 	LeaseStore
+	lock.Store
 }
 
 // Looker is a store that answers in one round trip what a batch begins with: what [Store.Handled],
-// [Store.HeldAmong] and [Store.LockBarriers] answer, in this order. Implementing it is optional.
+// [Store.HeldAmong], [Store.LockBarriers] and [lock.Store.LockQueues] answer, in this order. Implementing it is optional.
 type Looker interface {
 	Look(ctx context.Context, tx skald.Tx, group string, q Question) (Known, error)
 }
@@ -50,6 +52,7 @@ type Question struct {
 	Keys     []ChannelKey // which of them are blocked
 	Arrived  []skald.ID   // which of them are held
 	Barriers []BarrierKey
+	Locks    []lock.Key // whose queues are to be locked and read
 }
 
 // Known is what a store knows of a batch's messages.
@@ -58,6 +61,7 @@ type Known struct {
 	Blocked  []ChannelKey
 	Held     []skald.ID
 	Barriers []Barrier
+	Locks    []lock.Row // as [lock.Store.LockQueues] returns them
 }
 
 // look asks a store, in as few round trips as it can.
@@ -71,7 +75,10 @@ func look(ctx context.Context, s Store, tx skald.Tx, group string, q Question) (
 	if k.Blocked, k.Held, err = s.HeldAmong(ctx, tx, group, q.Keys, q.Arrived); err != nil {
 		return k, err
 	}
-	k.Barriers, err = s.LockBarriers(ctx, tx, q.Barriers)
+	if k.Barriers, err = s.LockBarriers(ctx, tx, q.Barriers); err != nil || len(q.Locks) == 0 {
+		return k, err
+	}
+	k.Locks, err = s.LockQueues(ctx, tx, q.Locks)
 	return k, err
 }
 
@@ -168,7 +175,7 @@ type HeldStore interface {
 	HeldAmong(ctx context.Context, tx skald.Tx, group string, keys []ChannelKey, ids []skald.ID) ([]ChannelKey, []skald.ID, error)
 	// Hold inserts messages at the end of their keys' queues, in the order given. A message
 	// that the group holds already keeps its place and gets the new state, attempts, next
-	// attempt and reason.
+	// attempt and reason; whether it is apart stays as well.
 	Hold(ctx context.Context, tx skald.Tx, group string, held []Held) error
 	// Unhold removes messages, and makes the first remaining one of each of their keys due
 	// now if it was following.
@@ -189,6 +196,14 @@ type HeldStore interface {
 	Redrive(ctx context.Context, group string, ids []skald.ID) (int, error)
 }
 
+// Queue is the queue in which a held message waits: its key's, or its own.
+func (h *Held) Queue() ChannelKey {
+	if h.Apart {
+		return ChannelKey{h.Message.Channel, h.Message.ID.String()}
+	}
+	return keyOf(&h.Message)
+}
+
 // ChannelKey is a key within its channel: the unit of order.
 type ChannelKey struct{ Channel, Key string }
 
@@ -199,6 +214,9 @@ type Held struct {
 	// runtime and the channel, and no key.
 	Raw   []byte
 	Group string // set by the store
+	// Apart says that the message is in a queue of its own, whatever its key: it blocks nobody. A message
+	// without a key is.
+	Apart bool
 	// Place in the order of arrival; set by the store.
 	Place       int64
 	State       HeldState

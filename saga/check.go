@@ -12,6 +12,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/lock"
 )
 
 // script is a definition with its state's type erased: what the engine runs.
@@ -25,6 +26,8 @@ type script struct {
 	// actions and conditions by step name.
 	do, undo map[string]*erased
 	when     map[string]func(state []byte) (bool, error)
+	// restarts says that an instance may start again.
+	restarts bool
 }
 
 // erased is an action on a state whose type only its closures know.
@@ -41,9 +44,14 @@ type erased struct {
 	request          func(state []byte) (skald.Message, error)
 	reply            func(state []byte, m *skald.Message) ([]byte, error)
 	refused          func(state []byte, refusal skald.Refusal) ([]byte, error)
+	again            []string
 	declared         func(code string) bool
 	refusals         []string
 	sample           func() any
+
+	locks, unlocks     skald.Resource
+	lockKey, unlockKey func(state []byte) (string, error)
+	locked             lock.Policy // of a do
 }
 
 // compile checks a definition and erases its state's type; it returns every fault at once.
@@ -136,6 +144,10 @@ func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 	}
 	at.Name, at.Class, at.Deadline = s.Name, machine.Compensatable, s.Deadline
 	do := c.add(at, s.Do, s.When)
+	c.locked(s.Name, do, s.Locked)
+	if do != nil && do.locks != "" {
+		c.checkUnlocked(s.Name, do, s.Undo)
+	}
 	if do != nil && do.kind == machine.Local && s.Deadline > 0 {
 		c.fault("step %q: Do is local and has a Deadline: its outcome is never unknown; remove it", s.Name)
 	}
@@ -146,6 +158,7 @@ func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 		return
 	}
 	undo := s.Undo.action()
+	c.locksNothing(s.Name+" (undo)", undo, "what goes back must not meet anybody's lock")
 	last := &c.script.machine.Steps[len(c.script.machine.Steps)-1]
 	last.Undo, last.UndoKind = true, undo.kind
 	c.script.undo[s.Name] = c.erase(s.Name+" (undo)", undo)
@@ -216,6 +229,13 @@ func (c *compiler[S]) step(s *Step[S], class machine.Class) {
 		c.fault("step %q: only a pivot has a bar: after the pivot a saga goes forward, however long it takes", s.Name)
 	}
 	do := c.add(machine.Step{Name: s.Name, Class: class, Deadline: s.Bar}, s.Do, s.When)
+	c.locked(s.Name, do, s.Locked)
+	if do != nil && class == machine.Retriable {
+		c.locksNothing(s.Name, do, "after the pivot a saga goes forward and must not meet anybody's lock")
+		if len(do.again) > 0 {
+			c.fault("step %q: Again after the pivot: a saga that is decided does not start again; remove it", s.Name)
+		}
+	}
 	if do != nil && s.Bar > 0 && do.kind == machine.Local {
 		c.fault("step %q: a local pivot needs no bar: its outcome is never unknown", s.Name)
 	}
@@ -267,6 +287,7 @@ func (c *compiler[S]) erase(name string, a *action[S]) *erased {
 		c.checkChild(name, a.child)
 	}
 	e := &erased{
+		again: slices.Clone(a.again), locks: a.locks, unlocks: a.unlocks, lockKey: keyed(a.lockKey), unlockKey: keyed(a.unlockKey),
 		kind: a.kind, channel: a.channel, command: a.command, version: a.version, txType: a.txType,
 		content: a.content, child: a.child, declared: a.declared, refusals: a.refusals, sample: a.sample,
 	}
@@ -367,6 +388,9 @@ func (s *script) fingerprint() string {
 		if step.When {
 			b.WriteString(" when")
 		}
+		if do := s.do[step.Name]; do.locked != "" || len(do.again) > 0 {
+			fmt.Fprintf(&b, " locked %s again %q", do.locked, do.again)
+		}
 		b.WriteByte('\n')
 	}
 	sum := sha256.Sum256([]byte(b.String()))
@@ -374,6 +398,17 @@ func (s *script) fingerprint() string {
 }
 
 func (e *erased) identity() string {
+	identity := e.action()
+	if e.locks != "" {
+		identity += fmt.Sprintf(" locks %s", e.locks)
+	}
+	if e.unlocks != "" {
+		identity += fmt.Sprintf(" unlocks %s", e.unlocks)
+	}
+	return identity
+}
+
+func (e *erased) action() string {
 	switch e.kind {
 	case machine.Local:
 		return "local"

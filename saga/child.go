@@ -10,7 +10,6 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
-	"github.com/skald-go/skald/internal/unit"
 )
 
 // ChildAction is the result of [Child].
@@ -69,19 +68,24 @@ type origin struct {
 // family is what an instance knows of its parent and its children.
 type family struct {
 	Parent *origin `json:"parent,omitempty"`
+	// Root is the outermost parent, whose the child's locks are, and Round the one in which it started the child.
+	Root  skald.ID `json:"root,omitzero"`
+	Round int      `json:"round,omitempty"`
+	// Denial is the lock at which the root is to start again.
+	Denial json.RawMessage `json:"denial,omitempty"`
 	// Children by the step that started the newest one.
 	Children map[string]skald.ID `json:"children,omitempty"`
 }
 
 // startChild starts a step's child. When one of its leading local steps refuses, it compensates, as any
 // child does.
-func (s *session) startChild(ctx context.Context, in *instance, e machine.Perform, action *erased) (*machine.Answer, error) {
+func (s *session) startChild(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
 	key, state, err := action.begin(in.record.State)
 	if err != nil {
-		return nil, fmt.Errorf("saga %q: make the child of step %q: %w", in.record.Name, e.Step, err)
+		return fmt.Errorf("saga %q: make the child of step %q: %w", in.record.Name, e.Step, err)
 	}
 	if err := checkKey(key); err != nil {
-		return nil, fmt.Errorf("saga %q: child of step %q: %w", in.record.Name, e.Step, err)
+		return fmt.Errorf("saga %q: child of step %q: %w", in.record.Name, e.Step, err)
 	}
 	record := Record{
 		ID: skald.NewID(), Name: action.child.name, Version: action.child.version, Key: key,
@@ -89,19 +93,21 @@ func (s *session) startChild(ctx context.Context, in *instance, e machine.Perfor
 	}
 	switch live, err := s.live(ctx, record.Name, key); {
 	case err != nil:
-		return nil, err
+		return err
 	case live != nil: // not ErrConflict: it is not the caller's key that is taken
-		return nil, fmt.Errorf("saga %q: the child of step %q waits for another one of its key: saga %q has a live instance of %q", in.record.Name, e.Step, record.Name, key)
+		return fmt.Errorf("saga %q: the child of step %q waits for another one of its key: saga %q has a live instance of %q", in.record.Name, e.Step, record.Name, key)
 	}
-	if err := s.start(ctx, record, action.child, &origin{in.record.ID, e.Step, e.Action, e.Attempt}); err != nil {
-		return nil, err
+	owner := in.claim("", "").Owner
+	child := family{Parent: &origin{in.record.ID, e.Step, e.Action, e.Attempt}, Root: owner.Root, Round: owner.Round}
+	if err := s.start(ctx, record, action.child, child); err != nil {
+		return err
 	}
 	in.family.Children = maps.Clone(in.family.Children)
 	if in.family.Children == nil {
 		in.family.Children = map[string]skald.ID{}
 	}
 	in.family.Children[e.Step] = record.ID
-	return nil, nil
+	return nil
 }
 
 // cancelChild asks a step's child to compensate. One that cannot any more says so with its end.
@@ -134,12 +140,14 @@ func (s *session) tellParent(ctx context.Context, in *instance) error {
 	m.Headers.Set(skald.HeaderAttempt, strconv.Itoa(parent.Attempt))
 	m.Headers.Set(skald.HeaderOutcome, skald.OutcomeSuccess)
 	if in.machine.Status == machine.Compensated {
-		refusal, err := json.Marshal(skald.Refuse(RefusedCompensated, in.machine.Reason))
+		why := skald.Refuse(RefusedCompensated, in.machine.Reason)
+		why.Detail = in.family.Denial
+		refusal, err := json.Marshal(why)
 		if err != nil {
 			return fmt.Errorf("saga: encode the end of %q: %w", in.record.Name, err)
 		}
 		m.Payload = refusal
 		m.Headers.Set(skald.HeaderOutcome, skald.OutcomeRefused)
 	}
-	return s.engine.Outbox.Add(unit.With(skald.WithTrace(ctx, in.record.Trace), s.work), s.work.Tx, m)
+	return s.add(ctx, in, m)
 }

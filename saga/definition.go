@@ -9,6 +9,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/lock"
 )
 
 // Definition is a saga as a value. Its shape is the theory (Garcia-Molina and Salem's
@@ -49,6 +50,10 @@ type Compensatable[S any] struct {
 	// Deadline for Do's answer. When it passes, the saga compensates, this step included.
 	// Defaults to none; a step that waits needs one.
 	Deadline time.Duration
+	// Locked says what becomes of a step that meets another saga's semantic lock: [lock.Wait], by which the
+	// saga waits, or is undone and starts again by itself once the lock is free, or [lock.Refuse]. Defaults to
+	// Wait. Only for a step that takes a lock.
+	Locked lock.Policy
 	// Parallel makes a group of the branches: the steps of a branch run one after the other, the
 	// branches beside each other, and the saga goes on when the last one is done. When a branch is
 	// refused, the others are not waited for: each is undone, in reverse, by itself. A group has
@@ -69,6 +74,8 @@ type Step[S any] struct {
 	// recorded reply comes back. A pivot that is a child is cancelled, one that waits is refused.
 	// Defaults to never. Only for a pivot, and not for a local one.
 	Bar time.Duration
+	// Locked says what becomes of a pivot that meets another saga's lock, as that of a [Compensatable].
+	Locked lock.Policy
 }
 
 // Action is what a step does: [Local], [Call], [Wait] or [Child].
@@ -98,9 +105,14 @@ type action[S any] struct {
 	refused  func(state *S, refusal skald.Refusal)
 	declared func(code string) bool
 	refusals []string
+	again    []string   // codes with which the saga starts again
 	sample   func() any // a reply with no field at its zero value
 	contract error
 	probe    func(state *S)
+
+	// The locks that it takes and releases; a call's are on its command's key.
+	locks, unlocks     skald.Resource
+	lockKey, unlockKey func(state S) string
 }
 
 // LocalAction is the result of [Local].
@@ -139,7 +151,8 @@ func Call[S, C, R any](command skald.Command[C, R], request func(state S) C) Cal
 	return CallAction[S, R]{action[S]{
 		command: command.Name, version: max(command.Version, 1), channel: command.Channel,
 		contract: contract, declared: command.Refuses, refusals: command.Refusals,
-		sample:  func() any { return filled[R]() },
+		sample: func() any { return filled[R]() },
+		locks:  command.Locks, unlocks: command.Unlocks,
 		request: func(state S) (skald.Message, error) { return command.Message(request(state)) },
 	}}
 }

@@ -184,8 +184,9 @@ func (e *Engine) Descriptions() ([]*Description, error) {
 type LocalCall struct {
 	Saga, Step string
 	Undo       bool
-	// ID of the instance.
-	ID skald.ID
+	// ID of the instance, and how often it has started again.
+	ID    skald.ID
+	Round int
 	// Run runs it; nil when it takes another type of transaction than the engine's store has.
 	Run func() error
 }
@@ -254,7 +255,7 @@ func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Co
 	e.txType = engine.TxType
 	e.run = func(env environment) ([]byte, error) {
 		state, call := env.state, call
-		call.ID = env.id
+		call.ID, call.Round = env.id, env.round
 		if typed {
 			call.Run = func() (err error) {
 				next, err := run(env)

@@ -14,6 +14,7 @@ import (
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
 	"github.com/skald-go/skald/internal/unit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/outbox"
 )
 
@@ -28,6 +29,8 @@ type EngineConfig struct {
 	// Transact runs a function in the transaction of the service's next batch.
 	Transact Transact
 	Logger   *slog.Logger
+	// Locks are the semantic locks in the store's database.
+	Locks *lock.Locks
 	// Optional: how many live sagas are kept in memory between batches, and how many live instances of
 	// choreographies while ReadsAll.
 	Cached int
@@ -47,12 +50,13 @@ type EngineConfig struct {
 // every definition is registered.
 type Engine struct {
 	EngineConfig
-	scripts map[string]map[int]*script
-	faults  []error
-	waiters waiters
-	cache   cache[instance]
-	timer   chan struct{}
-	waiting bool // there are live instances of versions that are not registered
+	scripts   map[string]map[int]*script
+	faults    []error
+	waiters   waiters
+	cache     cache[instance]
+	timer     chan struct{}
+	locksHere bool // a local step takes a lock, or releases one
+	waiting   bool // there are live instances of versions that are not registered
 	// tracked choreographies, by name and version.
 	tracked map[string]map[int]*tracked
 	courses cache[followed]
@@ -114,6 +118,7 @@ func (e *Engine) register(s *script) {
 func (e *Engine) add(s *script) {
 	for _, actions := range []map[string]*erased{s.do, s.undo} {
 		for name, a := range actions {
+			e.locksHere = e.locksHere || a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
 			if a.kind == machine.Local && !e.TxType.AssignableTo(a.txType) {
 				e.faults = append(e.faults, fmt.Errorf("saga %q: step %q takes a transaction of type %s, and the store's is %s", s.name, name, a.txType, e.TxType))
 			}
@@ -210,12 +215,12 @@ func (e *Engine) within(ctx context.Context, tx skald.Tx, fn func(*session) erro
 		return fn(e.session(work))
 	}
 	work := unit.New(tx, e.Now().UTC())
-	s := newSession(e, work)
+	s := e.session(work)
 	s.traits.cached = never // the transaction does not run again on what is stored
 	if err := fn(s); err != nil {
 		return err
 	}
-	if err := s.Flush(ctx, work); err != nil {
+	if err := work.Flush(ctx); err != nil {
 		return err
 	}
 	return e.Outbox.Add(ctx, tx, work.Outgoing...)
@@ -232,6 +237,7 @@ type environment struct {
 	ctx   context.Context
 	tx    skald.Tx
 	id    skald.ID
+	round int
 	state []byte
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 
 	"github.com/skald-go/skald"
@@ -142,10 +143,17 @@ func (s *session) signal(ctx context.Context, in *instance, step string, content
 	case err != nil:
 		return err
 	}
-	before := in.record.State
+	before, signals := in.record.State, in.beginning.Signals
 	in.record.State = state
+	if in.script.restarts {
+		in.beginning.Signals = maps.Clone(in.beginning.Signals)
+		if in.beginning.Signals == nil {
+			in.beginning.Signals = map[string]json.RawMessage{}
+		}
+		in.beginning.Signals[step] = encoded
+	}
 	if err := s.apply(ctx, in, event); err != nil {
-		in.record.State = before
+		in.record.State, in.beginning.Signals = before, signals
 		return err
 	}
 	return nil

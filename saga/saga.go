@@ -89,7 +89,7 @@ func (s *Saga[S]) start(ctx context.Context, tx skald.Tx, key string, state S, o
 		return session.start(ctx, Record{
 			ID: started, Name: s.name, Version: s.script.version, Key: key, Request: chosen.request,
 			State: encoded, Trace: skald.TraceFrom(ctx), StartedAt: session.work.Now,
-		}, s.script, nil)
+		}, s.script, family{})
 	})
 	return started, err
 }

@@ -18,16 +18,19 @@ type session struct{ shelf[instance] }
 // instance is a saga in memory, and the machine's view of it.
 type instance struct {
 	row
-	machine machine.Instance
-	family  family
-	script  *script
-	busy    bool // a local step of it runs
+	machine   machine.Instance
+	family    family
+	beginning beginning
+	script    *script
+	busy      bool // a local step of it runs
 }
 
 // progress is what is stored of an instance beside its state.
 type progress struct {
 	machine.Instance
 	Family family `json:"family,omitzero"`
+	// Beginning is kept of an instance that may start again.
+	Beginning beginning `json:"beginning,omitzero"`
 }
 
 func newSession(e *Engine, work *unit.Work) *session {
@@ -70,7 +73,7 @@ func (s *session) open(in *instance) error {
 	if err := json.Unmarshal(in.record.Progress, &stored); err != nil {
 		return fmt.Errorf("saga %s: decode its progress: %w", in.record.ID, err)
 	}
-	in.machine, in.family = stored.Instance, stored.Family
+	in.machine, in.family, in.beginning = stored.Instance, stored.Family, stored.Beginning
 	in.machine.Status = machine.Status(in.record.Status)
 	in.machine.Reason, in.machine.DueAt = in.record.Reason, in.record.DueAt
 	in.script = found
@@ -78,8 +81,11 @@ func (s *session) open(in *instance) error {
 }
 
 // start adds a new instance and runs it up to its first command.
-func (s *session) start(ctx context.Context, record Record, found *script, parent *origin) error {
-	in := &instance{script: found, family: family{Parent: parent}}
+func (s *session) start(ctx context.Context, record Record, found *script, of family) error {
+	in := &instance{script: found, family: of}
+	if found.restarts {
+		in.beginning.State = record.State
+	}
 	s.remember(in)
 	in.record = record
 	s.loaded[record.ID] = in
@@ -100,10 +106,12 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 			return err
 		}
 		a.Detail = refusal.Code + ": " + refusal.Message
-		if err := s.recordRefusal(in, a, refusal, counts); err != nil {
-			return err
+		if a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal); !a.Again {
+			if err := s.recordRefusal(in, a, refusal, counts); err != nil {
+				return err
+			}
 		}
-	} else if do := in.script.do[a.Step]; counts && a.Action != machine.Undo && do != nil && do.reply != nil {
+	} else if do := in.script.do[a.Step]; counts && (a.Action == machine.Do || a.Action == machine.Bar) && do != nil && do.reply != nil {
 		state, err := s.recordReply(ctx, in, do, a.Step, m)
 		if err != nil {
 			return err
@@ -140,7 +148,7 @@ func (s *session) recordReply(ctx context.Context, in *instance, do *erased, ste
 
 func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Refusal, counts bool) error {
 	do := in.script.do[a.Step]
-	if !counts || a.Action == machine.Undo || do == nil || do.refused == nil {
+	if !counts || a.Action != machine.Do && a.Action != machine.Bar || do == nil || do.refused == nil {
 		return nil
 	}
 	state, err := do.refused(in.record.State, refusal)
@@ -181,13 +189,17 @@ func rejected(err error) bool {
 // the saga as it was.
 func (s *session) apply(ctx context.Context, in *instance, event machine.Event) error {
 	s.remember(in)
-	undo := s.checkpoint(in)
+	undo, undoLocks := s.checkpoint(in), func() {}
+	if s.engine.locksHere {
+		undoLocks = s.locks().Checkpoint()
+	}
 	err := s.follow(ctx, in, event)
 	if err == nil {
 		err = s.settle(in)
 	}
 	if err != nil {
 		undo()
+		undoLocks()
 	}
 	return err
 }
@@ -207,14 +219,18 @@ func (s *session) follow(ctx context.Context, in *instance, event machine.Event)
 				return err
 			}
 			if answer != nil {
-				events = append(events, *answer)
+				events = append(events, answer)
 			}
 		}
 	}
-	if in.machine.Status.Ended() && !ended && in.family.Parent != nil {
+	switch {
+	case ended || !in.machine.Status.Ended():
+		return nil
+	case in.family.Parent != nil:
 		return s.tellParent(ctx, in)
+	default:
+		return s.sweep(ctx, in)
 	}
-	return nil
 }
 
 // step applies one event to the machine, which asks for the conditions that it meets.
@@ -233,12 +249,18 @@ func (s *session) step(in *instance, event machine.Event) ([]machine.Effect, err
 	return effects, nil
 }
 
-func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Effect) (*machine.Answer, error) {
+// carryOut does what the machine asks for, and returns the event that comes of it at once, if any.
+func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Effect) (machine.Event, error) {
 	switch e := effect.(type) {
 	case machine.Record:
 		s.history = append(s.history, Entry{Saga: in.record.ID, Number: e.Number, At: s.work.Now, Step: e.Step, What: e.What, Detail: e.Detail})
 		return nil, nil
+	case machine.Rewind:
+		return machine.Rewound{}, in.rewind()
 	case machine.Perform:
+		if e.Action == machine.Reserve {
+			return nil, s.reserve(ctx, in, e)
+		}
 		action := in.script.do[e.Step]
 		if e.Action == machine.Undo {
 			action = in.script.undo[e.Step]
@@ -249,7 +271,7 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 		case e.Kind == machine.Child && e.Action == machine.Bar:
 			return nil, s.cancelChild(ctx, in, e)
 		case e.Kind == machine.Child:
-			return s.startChild(ctx, in, e, action)
+			return nil, s.startChild(ctx, in, e, action)
 		default:
 			return nil, s.send(ctx, in, e, action)
 		}
@@ -258,13 +280,12 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 	}
 }
 
-func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (*machine.Answer, error) {
-	answer := &machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
-	in.busy = true
-	state, err := action.run(environment{ctx, s.work.Tx, in.record.ID, in.record.State})
-	in.busy = false
+func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (machine.Event, error) {
+	answer := machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
+	state, err := s.runLocked(ctx, in, e, action)
 	if refusal, refused := skald.AsRefusal(err); refused {
-		if in.record.Revision == 0 && in.family.Parent == nil { // nothing is settled yet: the start itself is refused
+		answer.Again, answer.Lock = in.again(nil, refusal)
+		if in.record.Revision == 0 && in.family.Parent == nil && !answer.Again { // nothing is settled yet: the start itself is refused
 			return nil, refusal
 		}
 		answer.Refused, answer.Detail = true, refusal.Code+": "+refusal.Message
@@ -277,6 +298,25 @@ func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform,
 	}
 	in.record.State = state
 	return answer, nil
+}
+
+// runLocked runs a local action between what it locks and what it releases.
+func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform, action *erased) ([]byte, error) {
+	if action.locks != "" || action.unlocks != "" {
+		if refusal, err := s.lockHere(ctx, in, e, action); refusal != nil || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			return nil, refusal
+		}
+	}
+	in.busy = true
+	state, err := action.run(environment{ctx, s.work.Tx, in.record.ID, in.machine.Round, in.record.State})
+	in.busy = false
+	if err != nil {
+		return nil, err
+	}
+	return state, s.lockedHere(ctx, in, e, action)
 }
 
 func (s *session) send(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
@@ -296,13 +336,15 @@ func (s *session) send(ctx context.Context, in *instance, e machine.Perform, act
 	if e.Landed {
 		m.Headers.Set(skald.HeaderLanded, "true")
 	}
-	ctx = unit.With(skald.WithTrace(ctx, in.record.Trace), s.work)
-	return s.engine.Outbox.Add(ctx, s.work.Tx, m)
+	if action.locks != "" || action.unlocks != "" {
+		in.claim(e.Step, action.locked).Put(&m.Headers)
+	}
+	return s.add(ctx, in, m)
 }
 
 // settle writes the machine's view into the record.
 func (s *session) settle(in *instance) error {
-	encoded, err := json.Marshal(progress{in.machine, in.family})
+	encoded, err := json.Marshal(progress{in.machine, in.family, in.beginning})
 	if err != nil {
 		return fmt.Errorf("saga: encode progress: %w", err)
 	}

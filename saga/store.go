@@ -136,5 +136,8 @@ const (
 	HistoryResumed   = "resumed" // by an operator
 	HistoryCompleted = "completed"
 	HistoryReversed  = "compensated"
+	HistoryLocked    = "met a lock"   // of an older saga: it is undone and starts again
+	HistoryReserve   = "lock awaited" // with nothing held
+	HistoryAgain     = "started again"
 	HistoryIgnored   = "reply ignored" // late, or contradicting the first one
 )

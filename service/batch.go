@@ -50,6 +50,7 @@ func HandleCommands[T, C, R any](s *Service, command skald.Command[C, R], handle
 	s.fault(command.Validate())
 	s.register(reflect.TypeFor[T](), inbox.Registration{
 		Channel: command.Channel, Type: command.Name, Version: max(command.Version, 1), Declared: command.Refuses,
+		Locks: command.Locks, Unlocks: command.Unlocks,
 		HandleBatch: func(ctx context.Context, tx skald.Tx, requests []*inbox.Request) error {
 			received := make([]*Request[C, R], 0, len(requests))
 			for _, r := range requests {

@@ -41,6 +41,9 @@ type Config struct {
 	// on with the one they started with. Register a new version everywhere first, then let it start.
 	// Defaults to the highest that is registered.
 	StartVersions map[string]int
+	// LockPatience is how long a command waits for another saga's semantic lock, whoever holds it and why; then
+	// its step is refused. Defaults to 5 minutes.
+	LockPatience time.Duration
 	// Now is the clock of what is stored: deadlines, next attempts, the history. Defaults to time.Now.
 	Now func() time.Time
 }
@@ -68,7 +71,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) inbox(logger *slog.Logger) inbox.Config {
 	return inbox.Config{
 		Logger: logger, BatchSize: c.BatchSize, HandlerTimeout: c.HandlerTimeout, MaxAttempts: c.MaxAttempts, MaxHops: c.MaxHops,
-		LeaseTTL: c.LeaseTTL, Retention: c.InboxRetention, Now: c.Now,
+		LeaseTTL: c.LeaseTTL, Retention: c.InboxRetention, LockPatience: c.LockPatience, Now: c.Now,
 	}
 }
 

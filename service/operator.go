@@ -5,6 +5,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -30,6 +31,12 @@ func (s *Service) Resume(ctx context.Context, id skald.ID, reason string) error 
 	return s.consumer.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
 		return s.engine.Resume(ctx, tx, id, reason)
 	})
+}
+
+// ReleaseLock takes a semantic lock from the root saga that holds it, or that one out of the queue for it, with a
+// reason: see [inbox.Consumer.ReleaseLock].
+func (s *Service) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, reason string) (bool, error) {
+	return s.consumer.ReleaseLock(ctx, k, root, reason)
 }
 
 // LiveVersions counts the sagas that have not ended, by name and version.

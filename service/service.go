@@ -14,6 +14,7 @@ import (
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
 	"github.com/skald-go/skald/internal/unit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/outbox"
 	"github.com/skald-go/skald/relay"
 	"github.com/skald-go/skald/saga"
@@ -81,7 +82,7 @@ func New(name string, store Store, broker Broker, config Config) (*Service, erro
 	}
 	s.engine = saga.NewEngine(saga.EngineConfig{
 		Store: store, Outbox: s.outbox, ReplyChannel: name + ".replies", TxType: store.TxType(), Transact: s.consumer.Transact, Logger: logger,
-		Cached: cachedSagas, ReadsAll: s.consumer.ReadsAll, StartVersions: config.StartVersions, Now: config.Now,
+		Locks: s.consumer.Locks(), Cached: cachedSagas, ReadsAll: s.consumer.ReadsAll, StartVersions: config.StartVersions, Now: config.Now,
 	})
 	return s, nil
 }
@@ -94,6 +95,7 @@ func HandleCommand[T, C, R any](s *Service, command skald.Command[C, R], handle 
 	s.fault(command.Validate())
 	s.register(reflect.TypeFor[T](), inbox.Registration{
 		Channel: command.Channel, Type: command.Name, Version: max(command.Version, 1), Declared: command.Refuses,
+		Locks: command.Locks, Unlocks: command.Unlocks,
 		Handle: func(ctx context.Context, tx skald.Tx, m *skald.Message) (any, error) {
 			var content C
 			if err := skald.Decode(m, &content); err != nil {
@@ -170,6 +172,9 @@ func OnCommit(ctx context.Context, fn func()) bool { return unit.OnCommit(ctx, f
 // Outbox is where the service's own messages go.
 func (s *Service) Outbox() *outbox.Outbox { return s.outbox }
 
+// Locks are the semantic locks in the service's database: for writers that belong to no saga.
+func (s *Service) Locks() *lock.Locks { return s.consumer.Locks() }
+
 // SagaEngine implements [saga.Host].
 func (s *Service) SagaEngine() *saga.Engine { return s.engine }
 
@@ -226,6 +231,7 @@ func (s *Service) check(ctx context.Context) error {
 		s.fault(s.consumer.Register(inbox.Registration{
 			Channel: s.engine.ReplyChannel, Handle: s.handleReply, Prepare: s.engine.Prepare,
 		}))
+		s.fault(s.consumer.RegisterLocks(s.engine.ReplyChannel, s.engine.Resources()...))
 	}
 	s.checkChoreographies()
 	s.checkPatience(s.engine.Patience())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -35,6 +36,7 @@ type tables struct {
 	unpublished table[skald.ID, unpublishedRow]
 	handled     table[handledKey, handledRow]
 	barriers    table[inbox.BarrierKey, barrierRow]
+	locks       table[lock.Key, []lock.Row]
 	held        table[uint64, heldRow]
 	heldPlaces  table[handledKey, uint64]
 	leases      table[inbox.Partition, leaseRow]
@@ -65,6 +67,7 @@ type view struct {
 	unpublished layer[skald.ID, unpublishedRow]
 	handled     layer[handledKey, handledRow]
 	barriers    layer[inbox.BarrierKey, barrierRow]
+	locks       layer[lock.Key, []lock.Row]
 	held        layer[uint64, heldRow]
 	heldPlaces  layer[handledKey, uint64]
 	leases      layer[inbox.Partition, leaseRow]
@@ -86,6 +89,7 @@ func newView(t *tables) *view {
 	v.unpublished.on(&t.unpublished, &v.journal)
 	v.handled.on(&t.handled, &v.journal)
 	v.barriers.on(&t.barriers, &v.journal)
+	v.locks.on(&t.locks, &v.journal)
 	v.held.on(&t.held, &v.journal)
 	v.heldPlaces.on(&t.heldPlaces, &v.journal)
 	v.leases.on(&t.leases, &v.journal)
@@ -102,7 +106,7 @@ func newView(t *tables) *view {
 // apply makes the view's changes the tables' own.
 func (v *view) apply() {
 	for _, layer := range []interface{ apply() }{
-		&v.business, &v.counters, &v.outbox, &v.relay, &v.unpublished, &v.handled, &v.barriers, &v.held, &v.heldPlaces,
+		&v.business, &v.counters, &v.outbox, &v.relay, &v.unpublished, &v.handled, &v.barriers, &v.locks, &v.held, &v.heldPlaces,
 		&v.leases, &v.sagas, &v.liveSagas, &v.newestSagas, &v.requests, &v.dueSagas, &v.history, &v.definitions,
 	} {
 		layer.apply()
@@ -126,6 +130,7 @@ func (t *tables) clone() tables {
 		unpublished: t.unpublished.clone(),
 		handled:     t.handled.clone(),
 		barriers:    t.barriers.clone(),
+		locks:       t.locks.clone(),
 		held:        t.held.clone(),
 		heldPlaces:  t.heldPlaces.clone(),
 		leases:      t.leases.clone(),

@@ -259,6 +259,12 @@ func (w *world) printNode(m *moment, i int) string {
 	for key, row := range tables.barriers.rows {
 		lines = append(lines, fmt.Sprintf("barrier %q %d %s %t", key.Step, key.Attempt, row.barrier.State, row.barrier.Command.IsZero()))
 	}
+	for key, queue := range tables.locks.rows {
+		for _, r := range queue {
+			owner := slices.IndexFunc(m.sagas, func(s *saga.Record) bool { return s.ID == r.Root })
+			lines = append(lines, fmt.Sprintf("lock %s %d %d %d %s %q %t", key, r.Place, owner, r.Round, r.Name, r.Step, r.Message.IsZero()))
+		}
+	}
 	handled := 0
 	for key := range tables.handled.rows {
 		if key.group == w.nodes[i].name {
@@ -273,7 +279,7 @@ func (w *world) printNode(m *moment, i int) string {
 	slices.Sort(lines)
 	lines = append(lines, "handled "+strconv.Itoa(handled))
 	for _, h := range m.held[i] {
-		lines = append(lines, fmt.Sprintf("held %s %s %d", fly(h.Message).name, h.State, h.Attempts))
+		lines = append(lines, fmt.Sprintf("held %s %s %d %t", fly(h.Message).name, h.State, h.Attempts, h.Apart))
 	}
 	if i == w.home.index {
 		for _, r := range m.sagas {

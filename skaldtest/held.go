@@ -14,7 +14,7 @@ import (
 
 // heldRow keeps its message in the binary form; held has no message.
 type heldRow struct {
-	key     inbox.ChannelKey
+	key     inbox.ChannelKey // of the queue
 	id      skald.ID
 	do      inbox.BarrierKey // of a saga's do; zero otherwise
 	message []byte
@@ -38,10 +38,8 @@ func newHeldRow(group string, h inbox.Held) (heldRow, error) {
 	if err != nil {
 		return heldRow{}, fmt.Errorf("skaldtest: hold message %s: %w", h.Message.ID, err)
 	}
-	row := heldRow{
-		key: inbox.ChannelKey{Channel: h.Message.Channel, Key: h.Message.OrderKey()},
-		id:  h.Message.ID, do: heldDo(&h.Message), message: encoded, held: h,
-	}
+	row := heldRow{key: h.Queue(), id: h.Message.ID, do: heldDo(&h.Message), message: encoded, held: h}
+	row.held.Apart = row.key.Key == row.id.String()
 	row.held.Message, row.held.Raw, row.held.Group = skald.Message{}, slices.Clone(h.Raw), group
 	return row, nil
 }

@@ -29,6 +29,9 @@ func (r *run) apply(event Event) error {
 		return r.cancel(e)
 	case Resume:
 		return r.resume(e)
+	case Rewound:
+		r.forward()
+		return nil
 	default:
 		return fmt.Errorf("unknown event %T", event)
 	}
@@ -54,6 +57,8 @@ func (r *run) answer(a Answer) error {
 	p := r.in.progress(a.Step)
 	p.DueAt = time.Time{}
 	switch {
+	case a.Action == Reserve:
+		r.reserved(a)
 	case a.Action == Undo && a.Refused:
 		p.State = Stuck
 		r.record(a.Step, WhatUndoFail, a.Detail)
@@ -62,6 +67,10 @@ func (r *run) answer(a Answer) error {
 		p.State = Undone
 		r.record(a.Step, WhatUndone, "")
 		r.proceed()
+	case a.Refused && a.Again && r.mayStartAgain(a.Step):
+		p.State = Refused
+		r.record(a.Step, WhatLocked, a.Detail)
+		r.again(a)
 	case a.Refused:
 		p.State = Refused
 		r.record(a.Step, WhatRefused, a.Detail)
@@ -109,10 +118,13 @@ func (r *run) signal(s Signal) error {
 	if !r.in.Takes(s.Step) {
 		return ErrNotAwaited
 	}
-	if p := r.in.progress(s.Step); p != nil {
-		return r.answer(Answer{s.Step, Do, p.Do, s.Refused, s.Detail})
+	p := r.in.progress(s.Step)
+	if p != nil && p.State == Sent {
+		return r.answer(Answer{Step: s.Step, Action: Do, Attempt: p.Do, Refused: s.Refused, Detail: s.Detail})
 	}
-	p := r.begin(s.Step)
+	if p == nil {
+		p = r.begin(s.Step)
+	}
 	p.State, p.Detail = Given, s.Detail
 	if s.Refused {
 		p.State = Declined
@@ -124,7 +136,7 @@ func (r *run) signal(s Signal) error {
 // ignore notes an answer that comes late or twice, and refuses one that was never asked for.
 func (r *run) ignore(a Answer) error {
 	p := r.in.progress(a.Step)
-	if p == nil || a.Attempt < 1 || a.Attempt > p.attempts(a.Action) {
+	if p == nil || a.Attempt < 1 || a.Attempt > r.in.attempts(p, a.Action) {
 		return fmt.Errorf("%w: %s of step %q, attempt %d", ErrUnknownAnswer, a.Action, a.Step, a.Attempt)
 	}
 	verdict := "done"
@@ -183,7 +195,7 @@ func (r *run) proceed() {
 
 func (r *run) perform(s *Step, p *Progress, action Action, kind Kind) {
 	r.effects = append(r.effects, Perform{
-		Step: s.Name, Action: action, Attempt: p.attempts(action), DoAttempt: p.Do, Kind: kind, Barrier: s.Barrier(), Landed: action == Undo && p.Landed,
+		Step: s.Name, Action: action, Attempt: r.in.attempts(p, action), DoAttempt: p.Do, Kind: kind, Barrier: s.Barrier(), Landed: action == Undo && p.Landed,
 	})
 }
 

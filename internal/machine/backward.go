@@ -3,8 +3,12 @@ package machine
 import "time"
 
 func (r *run) compensate(reason string) {
-	r.in.Status, r.in.Reason, r.in.Refusal = Compensating, reason, reason
-	r.in.Cancel, r.in.Deadline = "", time.Time{}
+	r.in.Again, r.in.Deadline = nil, time.Time{}
+	r.back(reason)
+}
+
+func (r *run) back(reason string) {
+	r.in.Status, r.in.Reason, r.in.Refusal, r.in.Cancel = Compensating, reason, reason, ""
 	r.backward()
 }
 
@@ -27,6 +31,10 @@ func (r *run) backward() {
 			return
 		}
 	}
+	if r.in.Again != nil {
+		r.undone()
+		return
+	}
 	r.in.Status = Compensated
 	r.record("", WhatReversed, r.in.Reason)
 }
@@ -44,7 +52,7 @@ func (r *run) retreat(s *Step) bool {
 			r.undo(s, p)
 		}
 		return !s.Undo
-	default:
+	default: // also of a step whose turn has not come again
 		return !p.State.awaited() && p.State != Stuck
 	}
 }

@@ -64,6 +64,12 @@ func (r *run) cancel(c Cancel) error {
 		return ErrEnded
 	case r.in.Status == Compensating || r.in.Backward:
 		r.record("", WhatCancel, "undone already: "+c.Detail)
+		if r.in.Again != nil {
+			r.in.Again, r.in.Deadline, r.in.Refusal = nil, time.Time{}, "cancelled: "+c.Detail
+			if r.in.Status == Compensating {
+				r.in.Reason = r.in.Refusal
+			}
+		}
 		return nil
 	case r.decided():
 		return ErrDecided

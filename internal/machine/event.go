@@ -16,6 +16,10 @@ type Answer struct {
 	// Refused with Detail; otherwise the step landed.
 	Refused bool
 	Detail  string
+	// Again says of a refusal that it is none: what was done is to be undone, and the saga to start
+	// again; once it has Lock, if that is not empty.
+	Again bool
+	Lock  string
 }
 
 // Signal is what a wait waits for. It may come before the wait's turn.
@@ -32,6 +36,9 @@ type Timeout struct{}
 // Cancel asks from outside that what was done be undone.
 type Cancel struct{ Detail string }
 
+// Rewound says that the instance's state is what it was at its start.
+type Rewound struct{}
+
 // Resume is an operator's word to try again what the instance is parked at.
 type Resume struct{ Detail string }
 
@@ -41,6 +48,7 @@ func (Signal) event()  {}
 func (Timeout) event() {}
 func (Cancel) event()  {}
 func (Resume) event()  {}
+func (Rewound) event() {}
 
 // Effect is what the engine has to carry out, in order.
 type Effect interface{ effect() }
@@ -58,7 +66,12 @@ type Perform struct {
 	Barrier bool
 	// Landed says of an undo that its do was answered, and has landed.
 	Landed bool
+	// Lock is what is to be reserved.
+	Lock string
 }
+
+// Rewind makes the instance's state what it was at its start, and feeds Rewound back before anything else.
+type Rewind struct{}
 
 // Record appends a line to the history.
 type Record struct {
@@ -68,6 +81,7 @@ type Record struct {
 
 func (Perform) effect() {}
 func (Record) effect()  {}
+func (Rewind) effect()  {}
 
 // What a history line says.
 const (
@@ -89,6 +103,9 @@ const (
 	WhatCompleted = "completed"
 	WhatReversed  = "compensated"
 	WhatIgnored   = "reply ignored"
+	WhatLocked    = "met a lock"
+	WhatReserve   = "lock awaited"
+	WhatAgain     = "started again"
 )
 
 // ErrUnknownAnswer says that an answer names a step or attempt that the instance never

@@ -52,7 +52,7 @@ func (r *run) forward() {
 // advance does what there is to do at a step, and reports whether it is over.
 func (r *run) advance(s *Step) bool {
 	p := r.in.progress(s.Name)
-	waiting := p == nil || p.State == Given || p.State == Declined
+	waiting := p == nil || p.State == "" || p.State == Given || p.State == Declined
 	if waiting && s.When && !r.when(s.Name) {
 		if p == nil {
 			p = r.begin(s.Name)
@@ -63,7 +63,7 @@ func (r *run) advance(s *Step) bool {
 		return true
 	}
 	switch {
-	case p == nil:
+	case p == nil || p.State == "":
 		r.do(s)
 		return false
 	case p.State == Given:

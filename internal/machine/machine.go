@@ -84,6 +84,8 @@ const (
 	Do   Action = "do"
 	Undo Action = "undo"
 	Bar  Action = "bar"
+	// Reserve takes a lock before the saga starts again.
+	Reserve Action = "reserve"
 )
 
 // StepState is how far a step has come that was started, or that was told something before.
@@ -139,15 +141,32 @@ type Instance struct {
 	Cancel string `json:"cancel,omitempty"`
 	// Deadline is when the whole saga is to be decided; zero means at no time.
 	Deadline time.Time `json:"deadline,omitzero"`
+	// Again is why the instance is to start again, until it does.
+	Again *Again `json:"again,omitempty"`
+	// Round counts how often it has started again.
+	Round int `json:"round,omitempty"`
 	// DueAt is the earliest of the deadlines; zero means none.
 	DueAt time.Time `json:"-"`
 	// Entries counts the history written so far.
 	Entries int `json:"entries"`
 }
 
+// Again says that an instance is to start again, once what it has done is undone.
+type Again struct {
+	// Step at which it has to.
+	Step string `json:"step"`
+	// Lock that it is to have before, if any.
+	Lock string `json:"lock,omitempty"`
+	// Reserving says that all is undone, and the lock is awaited.
+	Reserving bool `json:"reserving,omitempty"`
+}
+
 // At names the steps at which the instance stands: those it is parked at, or else those whose
 // answer it waits for. It is empty when there are none.
 func (in *Instance) At() string {
+	if in.Again != nil && in.Again.Reserving {
+		return in.Again.Step
+	}
 	stands := StepState.awaited
 	if in.Status == Parked {
 		stands = func(s StepState) bool { return s == Stuck || s == Refused && !in.Backward }
@@ -176,6 +195,8 @@ func (in *Instance) Counts(a Answer) bool {
 		return p.State == Undoing && p.Undo == a.Attempt
 	case Bar:
 		return p.State == Barring && p.Bar == a.Attempt
+	case Reserve:
+		return in.Again != nil && in.Again.Reserving && in.Round == a.Attempt
 	default:
 		return false
 	}
@@ -187,7 +208,7 @@ func (in *Instance) Takes(step string) bool {
 		return false
 	}
 	p := in.progress(step)
-	return p == nil || p.State == Sent
+	return p == nil || p.State == "" || p.State == Sent
 }
 
 // Apply steps an instance. The instance given is not changed. Conditions of steps are asked of when,
@@ -212,7 +233,7 @@ func (in *Instance) progress(step string) *Progress {
 	return nil
 }
 
-func (p *Progress) attempts(a Action) int {
+func (in *Instance) attempts(p *Progress, a Action) int {
 	switch a {
 	case Do:
 		return p.Do
@@ -220,6 +241,8 @@ func (p *Progress) attempts(a Action) int {
 		return p.Undo
 	case Bar:
 		return p.Bar
+	case Reserve:
+		return in.Round
 	default:
 		return 0
 	}

@@ -1,0 +1,295 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/unit"
+	"github.com/skald-go/skald/lock"
+)
+
+// Locks are the semantic locks in the group's database.
+func (c *Consumer) Locks() *lock.Locks { return c.locks }
+
+// addLocks has a channel take the runtime's own commands about locks, which are sent to wherever a
+// saga takes one.
+func (r *routes) addLocks(channel string) error {
+	key := route{channel, lock.ReserveType, lock.Version, ""}
+	if r.exact[key] != nil {
+		return nil
+	}
+	never := func(context.Context, skald.Tx, *skald.Message) (any, error) { return nil, nil }
+	for kind, own := range map[string]ownHandler{lock.ReserveType: (*pass).reserve, lock.SweepType: (*pass).sweep} {
+		if err := r.add(Registration{Channel: channel, Type: kind, Version: lock.Version, Handle: never, own: own}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownHandler handles a command of the runtime's own, in place of a registration's handler.
+type ownHandler func(p *pass, ctx context.Context, it *item) error
+
+// lockKeys are the locks that a message takes, releases or reserves.
+func (g *Registration) lockKeys(m *skald.Message) []lock.Key {
+	var keys []lock.Key
+	for _, r := range [...]skald.Resource{g.Locks, g.Unlocks} {
+		if r != "" {
+			keys = append(keys, lock.Key{Resource: r, Key: m.Key})
+		}
+	}
+	if g.Type == lock.ReserveType && g.own != nil {
+		var wanted lock.Key
+		if skald.Decode(m, &wanted) == nil { // what is wrong with it is said when it is handled
+			keys = append(keys, wanted)
+		}
+	}
+	return keys
+}
+
+func locking(m *skald.Message) bool {
+	action := m.Headers.Get(skald.HeaderAction)
+	return action == skald.ActionDo || action == ""
+}
+
+// atLock decides about a message that takes a lock, or releases one, before its handler runs: it goes on, is
+// answered in place of its handler, or waits.
+func (p *pass) atLock(ctx context.Context, it *item, g *Registration) (d decision, waits bool, err error) {
+	m := it.message
+	claim, err := lock.ClaimOf(m)
+	if err != nil {
+		return d, false, fmt.Errorf("%w: %s %q: %w", ErrUnhandleable, m.Kind, m.Type, err)
+	}
+	if g.Unlocks != "" {
+		if refusal, err := p.foreign(ctx, lock.Key{Resource: g.Unlocks, Key: m.Key}, claim); refusal != nil || err != nil {
+			return decision{answered: true, refusal: refusal}, false, err
+		}
+	}
+	if g.Locks == "" || !locking(m) {
+		return d, false, nil
+	}
+	k := lock.Key{Resource: g.Locks, Key: m.Key}
+	verdict, before, err := p.locks().Ask(ctx, k, claim.Owner, claim.Policy)
+	switch {
+	case err != nil || verdict == lock.Granted:
+		return d, false, err
+	case verdict == lock.Waiting && !p.tooLong(k, claim.Owner, m):
+		p.await(it, claim.Row(k), before)
+		return d, true, nil
+	}
+	if err := p.locks().Abandon(ctx, k, claim.Owner, m.ID); err != nil {
+		return d, false, err
+	}
+	return decision{answered: true, refusal: lock.Deny(k, m.Channel, before, verdict == lock.Died)}, false, nil
+}
+
+// foreign refuses to release a lock that is another's: whoever took it may change what the message is about.
+func (p *pass) foreign(ctx context.Context, k lock.Key, claim lock.Claim) (*skald.Refusal, error) {
+	verdict, before, err := p.locks().Ask(ctx, k, claim.Owner, lock.Refuse)
+	if err != nil || verdict == lock.Granted {
+		return nil, err
+	}
+	return lock.Deny(k, "", before, false), nil
+}
+
+func (p *pass) locks() *lock.Share { return p.consumer.locks.In(p.work) }
+
+// tooLong reports whether a message has waited for a lock for as long as it may.
+func (p *pass) tooLong(k lock.Key, o lock.Owner, m *skald.Message) bool {
+	row, ok := p.locks().Row(k, o)
+	return ok && row.Message == m.ID && !p.work.Now.Before(row.Since.Add(p.consumer.config.LockPatience))
+}
+
+// await has a message wait in the queue for a lock, apart from the queue of its key: what releases the lock
+// may come behind it there.
+func (p *pass) await(it *item, row lock.Row, before []lock.Row) {
+	m := it.message
+	row.Group, row.Message = p.consumer.group, m.ID
+	share := p.locks()
+	share.Join(row)
+	row, _ = share.Row(row.Key, row.Owner)
+	if it.held != nil && !it.held.Apart {
+		p.unhold = append(p.unhold, m.ID)
+	}
+	held := Held{
+		Message: p.marked(*m), State: HeldRetrying, Apart: true, HeldAt: p.work.Now,
+		NextAttempt: row.Since.Add(p.consumer.config.LockPatience),
+		Reason:      fmt.Sprintf("waits for the lock on %s, behind %d; it is held by saga %s (%s)", row.Key, len(before), before[0].Name, before[0].Saga),
+	}
+	if it.held != nil {
+		held.HeldAt, held.Attempts = it.held.HeldAt, it.held.Attempts
+	}
+	p.apart = append(p.apart, held)
+}
+
+// settleLocks writes down what a message that was answered does to locks. What its handler did not do, because the
+// barrier answered in its place, leaves nothing locked either.
+func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registration, ran, refused bool) error {
+	if g.Locks == "" && g.Unlocks == "" {
+		return nil
+	}
+	claim, err := lock.ClaimOf(m)
+	if err != nil {
+		return nil //nolint:nilerr // it was refused for that before its handler ran
+	}
+	action := m.Headers.Get(skald.HeaderAction)
+	if g.Unlocks != "" && !refused && action != skald.ActionBar && (ran || action == skald.ActionUndo) {
+		step := ""
+		if action == skald.ActionUndo {
+			step = claim.Step
+		}
+		if _, err := p.locks().Release(ctx, lock.Key{Resource: g.Unlocks, Key: m.Key}, claim.Owner, step); err != nil {
+			return err
+		}
+	}
+	if g.Locks == "" {
+		return nil
+	}
+	k := lock.Key{Resource: g.Locks, Key: m.Key}
+	switch {
+	case locking(m) && ran && !refused:
+		p.locks().Take(claim.Row(k))
+		return nil
+	case locking(m):
+		return p.locks().Abandon(ctx, k, claim.Owner, m.ID)
+	default:
+		return p.barredWaiter(ctx, k, claim)
+	}
+}
+
+// barredWaiter takes the do that a bar answers for out of the queue, if it waits there.
+func (p *pass) barredWaiter(ctx context.Context, k lock.Key, claim lock.Claim) error {
+	row, ok := p.locks().Row(k, claim.Owner)
+	if !ok || row.Message.IsZero() || row.Step != claim.Step {
+		return nil
+	}
+	_, err := p.locks().Release(ctx, k, claim.Owner, claim.Step)
+	return err
+}
+
+// reserve takes a lock for a saga that has given up all others, and answers once it has it.
+func (p *pass) reserve(ctx context.Context, it *item) error {
+	m := it.message
+	var k lock.Key
+	claim, err := lock.ClaimOf(m)
+	if err == nil {
+		err = skald.Decode(m, &k)
+	}
+	if err == nil && !p.consumer.routes.owns(m.Channel, k.Resource) {
+		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
+			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
+	}
+	if err != nil {
+		p.fail(it, fmt.Errorf("%w: reserve a lock: %w", ErrUnhandleable, err))
+		return nil
+	}
+	claim.Step = "" // it is no step's yet
+	share := p.locks()
+	verdict, before, err := share.Ask(ctx, k, claim.Owner, lock.Reserve)
+	if err != nil {
+		return err
+	}
+	row, queued := share.Row(k, claim.Owner)
+	var refusal *skald.Refusal
+	switch {
+	case it.held != nil && it.held.Apart && !queued:
+		return p.done(it, nil) // the saga has ended meanwhile, or an operator has removed it
+	case verdict == lock.Granted:
+		share.Take(claim.Row(k))
+	case queued && row.Message == m.ID && p.tooLong(k, claim.Owner, m):
+		refusal = lock.Deny(k, "", before, false)
+		if err := p.locks().Abandon(ctx, k, claim.Owner, m.ID); err != nil {
+			return err
+		}
+	default:
+		p.await(it, claim.Row(k), before)
+		return nil
+	}
+	reply, err := p.makeReply(m, nothing{}, refusal)
+	if err != nil {
+		return err
+	}
+	return p.done(it, reply)
+}
+
+// sweep removes what a saga that has ended left locked.
+func (p *pass) sweep(ctx context.Context, it *item) error {
+	claim, err := lock.ClaimOf(it.message)
+	if err != nil {
+		p.fail(it, fmt.Errorf("%w: sweep locks: %w", ErrUnhandleable, err))
+		return nil
+	}
+	if err := p.locks().Sweep(ctx, claim.Owner); err != nil {
+		return err
+	}
+	return p.done(it, nil)
+}
+
+// abandonLocks takes a message that is given up out of the queues in which it waits.
+func (c *Consumer) abandonLocks(ctx context.Context, work *unit.Work, m *skald.Message) error {
+	g := c.routes.find(m)
+	if g == nil {
+		return nil
+	}
+	claim, err := lock.ClaimOf(m)
+	if err != nil {
+		return nil //nolint:nilerr // then it waits for no lock
+	}
+	for _, k := range g.lockKeys(m) {
+		if err := c.locks.In(work).Abandon(ctx, k, claim.Owner, m.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owns reports whether a command on the channel locks the resource, or the orchestrator's own steps do.
+func (r *routes) owns(channel string, resource skald.Resource) bool {
+	return slices.Contains(r.locked[channel], resource)
+}
+
+func (r *routes) resources(channel string) []skald.Resource { return r.locked[channel] }
+
+// RegisterLocks has the consumer take reservations of a resource on a channel: for locks that the
+// steps of an orchestrator take in its own transactions.
+func (c *Consumer) RegisterLocks(channel string, resources ...skald.Resource) error {
+	var faults []error
+	for _, r := range resources {
+		faults = append(faults, c.routes.lock(channel, r))
+	}
+	return errors.Join(faults...)
+}
+
+func (r *routes) lock(channel string, resource skald.Resource) error {
+	if r.locked == nil {
+		r.locked = map[string][]skald.Resource{}
+	}
+	if !r.owns(channel, resource) {
+		r.locked[channel] = append(r.locked[channel], resource)
+	}
+	return r.addLocks(channel)
+}
+
+// ReleaseLock lets an operator take a lock from the saga that holds it, or a saga out of the queue for it, with a
+// reason. It reports whether there was anything to release. The saga is not told: where it comes to release the
+// lock, and another has it by then, its step is refused and it is parked. It works while Run does.
+func (c *Consumer) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, reason string) (released bool, err error) {
+	if reason == "" {
+		return false, fmt.Errorf("inbox: release the lock on %s: a reason is required", k)
+	}
+	err = c.Transact(ctx, func(ctx context.Context, tx skald.Tx) error {
+		released, err = c.locks.Force(ctx, tx, k, root)
+		return err
+	})
+	if released {
+		c.config.Logger.WarnContext(ctx, "inbox: lock released by an operator", "group", c.group, "resource", k.Resource, "key", k.Key, "saga", root, "reason", reason)
+	}
+	return released, err
+}
+
+// defaultLockPatience is how long a message waits for a lock.
+const defaultLockPatience = 5 * time.Minute

@@ -1,0 +1,65 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+)
+
+// maxRounds is how often an instance starts again at most. Nobody should come near it: by wait-die a saga
+// starts again once for each lock at which it meets an older one, and is the oldest some day. It bounds
+// those that start again because a value has changed.
+const maxRounds = 100
+
+// mayStartAgain reports whether a refusal at a step may have the instance start again: only while it goes forward,
+// before the pivot is decided, and nobody has cancelled it.
+func (r *run) mayStartAgain(step string) bool {
+	return r.in.Status == Running && r.in.Cancel == "" && r.in.Round < maxRounds && r.step(step).Class != Retriable
+}
+
+// again undoes what was done, to start again. The saga's deadline stays.
+func (r *run) again(a Answer) {
+	r.in.Again = &Again{Step: a.Step, Lock: a.Lock}
+	r.back(a.Detail)
+}
+
+// undone goes on when all is undone of an instance that is to start again: it holds nothing, so that it may wait for
+// the lock however old it is.
+func (r *run) undone() {
+	r.in.Round++
+	r.in.Status, r.in.Refusal = Running, ""
+	if r.in.Again.Lock == "" {
+		r.rewind()
+		return
+	}
+	r.in.Again = &Again{r.in.Again.Step, r.in.Again.Lock, true}
+	r.record(r.in.Again.Step, WhatReserve, r.in.Reason)
+	r.effects = append(r.effects, Perform{Step: r.in.Again.Step, Action: Reserve, Attempt: r.in.Round, Lock: r.in.Again.Lock})
+}
+
+// reserved goes on with the answer to a reservation.
+func (r *run) reserved(a Answer) {
+	if a.Refused {
+		r.record(a.Step, WhatRefused, a.Detail)
+		r.compensate(a.Detail)
+		return
+	}
+	r.rewind()
+}
+
+// rewind makes the steps what they were before the start, but for the count of their attempts: what an
+// earlier round left under way does not count. Signals that were given stay given.
+func (r *run) rewind() {
+	r.in.Again, r.in.Reason = nil, ""
+	for i := range r.in.Steps {
+		p := &r.in.Steps[i]
+		switch {
+		case p.State == Given || p.State == Declined:
+		case p.State == Done && r.step(p.Step).Kind == Wait:
+			p.State = Given
+		default:
+			p.State, p.DueAt, p.Landed, p.Detail = "", time.Time{}, false, ""
+		}
+	}
+	r.record("", WhatAgain, fmt.Sprintf("round %d", r.in.Round))
+	r.effects = append(r.effects, Rewind{})
+}

@@ -1,0 +1,256 @@
+package lock
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/unit"
+)
+
+// Share is a unit of work's share of the locks: the queues that it has looked at, and what it has changed in
+// them, to be written once, at the end. It implements [unit.Part], and belongs to the runtime.
+type Share struct {
+	locks  *Locks
+	work   *unit.Work
+	queues map[Key]*ranks
+	undo   []func()
+	mark   int
+}
+
+// ranks are a key's queue as it was found, and as it is now. The slices are never changed in place.
+type ranks struct{ before, now queue }
+
+// In is the unit of work's share.
+func (l *Locks) In(work *unit.Work) *Share {
+	return work.Part(l, func() unit.Part { return &Share{locks: l, work: work, queues: map[Key]*ranks{}} }).(*Share)
+}
+
+// Mark implements [unit.Part].
+func (s *Share) Mark() { s.mark = len(s.undo) }
+
+// Reset implements [unit.Part].
+func (s *Share) Reset() { s.rollback(s.mark) }
+
+// Checkpoint returns a function that forgets what is changed from now on.
+func (s *Share) Checkpoint() (undo func()) {
+	length := len(s.undo)
+	return func() { s.rollback(length) }
+}
+
+func (s *Share) rollback(length int) {
+	for len(s.undo) > length {
+		last := len(s.undo) - 1
+		s.undo[last]()
+		s.undo = s.undo[:last]
+	}
+}
+
+// Missing are those of keys whose queues are not known yet, each once.
+func (s *Share) Missing(keys []Key) []Key {
+	var missing []Key
+	for _, k := range keys {
+		if s.queues[k] == nil && !slices.Contains(missing, k) {
+			missing = append(missing, k)
+		}
+	}
+	return missing
+}
+
+// Adopt takes what the store has of keys.
+func (s *Share) Adopt(keys []Key, rows []Row) {
+	for _, k := range keys {
+		s.queues[k] = &ranks{}
+	}
+	for _, r := range rows {
+		q := s.queues[r.Key]
+		q.before = append(q.before, r)
+	}
+	for _, k := range keys {
+		s.queues[k].now = s.queues[k].before
+	}
+}
+
+func (s *Share) load(ctx context.Context, keys ...Key) error {
+	missing := s.Missing(keys)
+	if len(missing) == 0 {
+		return nil
+	}
+	rows, err := s.locks.store.LockQueues(ctx, s.work.Tx, missing)
+	if err != nil {
+		return err
+	}
+	s.Adopt(missing, rows)
+	return nil
+}
+
+// Ask says what becomes of a request, and changes nothing. The rows are those before the owner, the holder
+// first.
+func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict, []Row, error) {
+	if err := s.load(ctx, k); err != nil {
+		return 0, nil, err
+	}
+	q := s.queues[k].now
+	before := q
+	if i := q.index(o); i >= 0 {
+		before = q[:i]
+	}
+	return q.decide(o, policy), slices.Clone(before), nil
+}
+
+// Take writes down that an owner who was granted a lock has it. A row that it has already stays as it is,
+// but that a reservation becomes the step's.
+func (s *Share) Take(r Row) {
+	q := s.queues[r.Key]
+	if i := q.now.index(r.Owner); i >= 0 {
+		held := q.now[i]
+		held.Round = r.Round
+		if held.Step == "" {
+			held.Step, held.Saga, held.Name = r.Step, r.Saga, r.Name
+		}
+		held.Group, held.Message = "", skald.ID{}
+		s.set(q, append(append(slices.Clone(q.now[:i]), held), q.now[i+1:]...))
+		return
+	}
+	s.join(q, r)
+}
+
+// Join adds a row at the end of a queue, unless the owner is in it.
+func (s *Share) Join(r Row) {
+	if q := s.queues[r.Key]; q.now.index(r.Owner) < 0 {
+		s.join(q, r)
+	}
+}
+
+func (s *Share) join(q *ranks, r Row) {
+	r.Place, r.Since = 1, s.work.Now
+	if len(q.now) > 0 {
+		r.Place += q.now[len(q.now)-1].Place
+	}
+	s.set(q, append(slices.Clone(q.now), r))
+}
+
+// Row is an owner's row in a queue that was looked at.
+func (s *Share) Row(k Key, o Owner) (Row, bool) {
+	q := s.queues[k]
+	if q == nil {
+		return Row{}, false
+	}
+	if i := q.now.index(o); i >= 0 {
+		return q.now[i], true
+	}
+	return Row{}, false
+}
+
+// Release removes an owner's row, if it is of no later round and, where a step is named, that step's; the
+// next in the queue has the lock then. It reports whether there was one, and what is there now.
+func (s *Share) Release(ctx context.Context, k Key, o Owner, step string) (bool, error) {
+	if err := s.load(ctx, k); err != nil {
+		return false, err
+	}
+	q := s.queues[k]
+	i := q.now.index(o)
+	if i < 0 || q.now[i].Round > o.Round || step != "" && q.now[i].Step != step {
+		return false, nil
+	}
+	s.set(q, slices.Delete(slices.Clone(q.now), i, i+1))
+	return true, nil
+}
+
+// Abandon removes an owner's row if a message waits, or has waited, in its name.
+func (s *Share) Abandon(ctx context.Context, k Key, o Owner, message skald.ID) error {
+	if err := s.load(ctx, k); err != nil {
+		return err
+	}
+	if row, ok := s.Row(k, o); !ok || row.Message != message {
+		return nil
+	}
+	_, err := s.Release(ctx, k, o, "")
+	return err
+}
+
+// Sweep removes all rows of an owner, of this round and earlier ones.
+func (s *Share) Sweep(ctx context.Context, o Owner) error {
+	keys, err := s.locks.store.LockedBy(ctx, s.work.Tx, o.Root)
+	if err != nil {
+		return err
+	}
+	for k, q := range s.queues { // what was taken in this very unit of work
+		if q.now.index(o) >= 0 && !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, compareKeys)
+	if err := s.load(ctx, keys...); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if _, err := s.Release(ctx, k, o, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func compareKeys(a, b Key) int {
+	return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Key, b.Key))
+}
+
+// set changes a queue; who is first from now on has the lock since now.
+func (s *Share) set(q *ranks, next queue) {
+	earlier := q.now
+	s.undo = append(s.undo, func() { q.now = earlier })
+	if len(next) > 0 && len(earlier) > 0 && next[0].Root != earlier[0].Root {
+		next[0].Since = s.work.Now
+	}
+	q.now = next
+}
+
+// Flush implements [unit.Part]: a statement for the rows that are gone, one for those that are new or
+// changed, and one for each group whose messages have waited for a lock that is theirs now.
+func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
+	var gone, saved []Row
+	waiting := map[string][]skald.ID{}
+	for _, q := range s.queues {
+		for _, r := range q.before {
+			if q.now.index(r.Owner) < 0 {
+				gone = append(gone, r)
+				if r.waits() { // nobody waits in its name any more
+					waiting[r.Group] = append(waiting[r.Group], r.Message)
+				}
+			}
+		}
+		for i, r := range q.now {
+			if !slices.Contains(q.before, r) {
+				saved = append(saved, r)
+			}
+			if i == 0 && r.waits() && q.before.index(r.Owner) != 0 {
+				waiting[r.Group] = append(waiting[r.Group], r.Message)
+			}
+		}
+		q.before = q.now
+	}
+	s.undo, s.mark = nil, 0
+	if err := s.locks.store.DeleteLocks(ctx, work.Tx, gone); err != nil {
+		return err
+	}
+	if err := s.locks.store.SaveLocks(ctx, work.Tx, saved); err != nil {
+		return err
+	}
+	return s.wake(ctx, waiting)
+}
+
+func (r *Row) waits() bool { return !r.Message.IsZero() }
+
+func (s *Share) wake(ctx context.Context, waiting map[string][]skald.ID) error {
+	for group, messages := range waiting {
+		if err := s.locks.store.WakeHeld(ctx, s.work.Tx, group, messages); err != nil {
+			return err
+		}
+	}
+	if len(waiting) > 0 && s.locks.woken != nil {
+		s.work.Committed = append(s.work.Committed, s.locks.woken)
+	}
+	return nil
+}

@@ -1,0 +1,352 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/internal/unit"
+	"github.com/skald-go/skald/lock"
+)
+
+// Locks has the step take the semantic lock on a key of a resource that the orchestrator's own
+// service owns, in its transaction. A step here does not wait for another's lock: where a call would, the
+// saga starts again once the lock is free.
+func (l LocalAction[S]) Locks(resource skald.Resource, key func(state S) string) LocalAction[S] {
+	l.a.locks, l.a.lockKey = resource, key
+	l.a.contract = errors.Join(l.a.contract, checkLocal("Locks", resource, key == nil))
+	return l
+}
+
+// Unlocks has the step release that lock.
+func (l LocalAction[S]) Unlocks(resource skald.Resource, key func(state S) string) LocalAction[S] {
+	l.a.unlocks, l.a.unlockKey = resource, key
+	l.a.contract = errors.Join(l.a.contract, checkLocal("Unlocks", resource, key == nil))
+	return l
+}
+
+func checkLocal(method string, resource skald.Resource, keyless bool) error {
+	var faults []error
+	if err := resource.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("%s: resource: %w", method, err))
+	}
+	if keyless {
+		faults = append(faults, fmt.Errorf("%s: the function is nil: give the one that names the key of %s", method, resource))
+	}
+	return errors.Join(faults...)
+}
+
+// Again names codes of refusal that do not end the saga: what it did is undone, and it starts again from its first
+// step, with the state that it was started with. That is what to do when a value has changed since the
+// saga read it. After a hundred times such a refusal ends it all the same.
+func (c CallAction[S, R]) Again(codes ...string) CallAction[S, R] {
+	c.a.again = slices.Clone(codes)
+	for _, code := range codes {
+		if !c.a.declared(code) {
+			c.a.contract = errors.Join(c.a.contract, fmt.Errorf("command %q: Again names the code %q, which is none of its refusals %q", c.a.command, code, c.a.refusals))
+		}
+	}
+	return c
+}
+
+// locked checks the policy of a step before the pivot's end, and whether it may start again.
+func (c *compiler[S]) locked(step string, do *action[S], policy lock.Policy) {
+	if do == nil {
+		return
+	}
+	e := c.script.do[step]
+	switch {
+	case policy != "" && policy != lock.Wait && policy != lock.Refuse:
+		c.fault("step %q: Locked is %q: choose lock.Wait or lock.Refuse", step, policy)
+	case policy != "" && do.locks == "":
+		c.fault("step %q: Locked says what becomes of it at another's lock, and it takes none: remove it, or declare what the step locks", step)
+	case do.locks != "" && policy == "":
+		e.locked = lock.Wait
+	default:
+		e.locked = policy
+	}
+	child := do.child != nil && do.child.mayDie()
+	c.script.restarts = c.script.restarts || e.locked == lock.Wait || len(do.again) > 0 || child
+}
+
+// mayDie reports whether a step of the script, or of a child, may make the root start again.
+func (s *script) mayDie() bool {
+	return slices.ContainsFunc(s.family(), func(member *script) bool {
+		for _, do := range member.do {
+			if do.locks != "" && do.locked == lock.Wait {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// checkUnlocked refuses a step that leaves its lock when it is undone.
+func (c *compiler[S]) checkUnlocked(step string, do *action[S], undo Action[S]) {
+	if undo == nil {
+		c.fault("step %q: it locks %s and has no Undo: a lock marks what may be undone; give it the Undo that releases it, or remove Locks", step, do.locks)
+		return
+	}
+	if a := undo.action(); a.unlocks != do.locks {
+		c.fault("step %q: it locks %s, and its Undo does not release that: give the Undo Unlocks", step, do.locks)
+	}
+}
+
+// locksNothing refuses an action that takes a lock where none may be taken.
+func (c *compiler[S]) locksNothing(step string, a *action[S], why string) {
+	if a == nil {
+		return
+	}
+	fix := "take it in a step before the pivot, or remove Locks"
+	if a.locks != "" {
+		c.fault("step %q: it locks %s: %s; %s", step, a.locks, why, fix)
+	}
+	if a.child == nil {
+		return
+	}
+	for _, member := range a.child.family() {
+		for name, do := range member.do {
+			if do.locks != "" {
+				c.fault("step %q: step %q of its child %q locks %s: %s; %s", step, name, member.name, do.locks, why, fix)
+			}
+		}
+	}
+}
+
+// keyed erases the state's type of a function that names a key.
+func keyed[S any](key func(S) string) func([]byte) (string, error) {
+	if key == nil {
+		return nil
+	}
+	return func(encoded []byte) (string, error) {
+		state, err := decode[S](encoded)
+		if err != nil {
+			return "", err
+		}
+		name := key(state)
+		return name, checkKey(name)
+	}
+}
+
+// beginning is what an instance needs to start again.
+type beginning struct {
+	State json.RawMessage `json:"state,omitempty"`
+	// Signals by the step that waits for them.
+	Signals map[string]json.RawMessage `json:"signals,omitempty"`
+}
+
+// claim is in whose name an instance locks.
+func (in *instance) claim(step string, policy lock.Policy) lock.Claim {
+	c := lock.Claim{Owner: lock.Owner{Root: in.record.ID, Round: in.machine.Round}, Saga: in.record.ID, Name: in.record.Name, Step: step, Policy: policy}
+	if in.family.Parent != nil {
+		c.Owner = lock.Owner{Root: in.family.Root, Round: in.family.Round}
+	}
+	return c
+}
+
+// again reports whether a refusal has the saga start again, and which lock it is to have before that. Only a root
+// gives up all that it holds: a child tells its parent.
+func (in *instance) again(do *erased, refusal *skald.Refusal) (again bool, wanted string) {
+	if denial, ok := deniedAgain(refusal); ok {
+		if in.family.Parent != nil {
+			in.family.Denial = denial
+			return false, ""
+		}
+		return true, string(denial)
+	}
+	return do != nil && slices.Contains(do.again, refusal.Code), ""
+}
+
+// deniedAgain is the detail of a refusal by which the root of a family is to start again.
+func deniedAgain(refusal *skald.Refusal) (json.RawMessage, bool) {
+	var d lock.Denial
+	if refusal.Code != skald.RefusedLocked && refusal.Code != RefusedCompensated || len(refusal.Detail) == 0 {
+		return nil, false
+	}
+	return refusal.Detail, json.Unmarshal(refusal.Detail, &d) == nil && d.Again
+}
+
+// rewind gives an instance the state that it was started with, and the signals that it has had since.
+func (in *instance) rewind() error {
+	state := []byte(in.beginning.State)
+	for i := range in.script.machine.Steps {
+		step := in.script.machine.Steps[i].Name
+		content, given := in.beginning.Signals[step]
+		if !given {
+			continue
+		}
+		next, err := in.script.do[step].signal(state, content)
+		if _, refused := skald.AsRefusal(err); err != nil && !refused {
+			return fmt.Errorf("saga %q: signal of step %q: %w", in.record.Name, step, err)
+		}
+		state = next
+	}
+	in.record.State = state
+	return nil
+}
+
+// lockHere decides about the lock that a local step takes, or releases; a refusal when it may not run.
+func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform, action *erased) (*skald.Refusal, error) {
+	if action.unlocks != "" {
+		k, err := here(action.unlocks, action.unlockKey, in)
+		if err != nil {
+			return nil, err
+		}
+		verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, lock.Refuse).Owner, lock.Refuse)
+		if err != nil || verdict != lock.Granted {
+			return lock.Deny(k, "", before, false), err
+		}
+	}
+	if action.locks == "" {
+		return nil, nil
+	}
+	k, err := here(action.locks, action.lockKey, in)
+	if err != nil {
+		return nil, err
+	}
+	policy := lock.Now
+	if action.locked == lock.Refuse {
+		policy = lock.Refuse
+	}
+	verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, policy).Owner, policy)
+	if err != nil || verdict == lock.Granted {
+		return nil, err
+	}
+	return lock.Deny(k, "", before, verdict == lock.Died), nil
+}
+
+// lockedHere writes down what a local step that ran has locked and released.
+func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
+	if action.locks != "" {
+		k, err := here(action.locks, action.lockKey, in)
+		if err != nil {
+			return err
+		}
+		s.locks().Take(in.claim(e.Step, "").Row(k))
+	}
+	if action.unlocks == "" {
+		return nil
+	}
+	k, err := here(action.unlocks, action.unlockKey, in)
+	if err != nil {
+		return err
+	}
+	step := ""
+	if e.Action == machine.Undo {
+		step = e.Step
+	}
+	_, err = s.locks().Release(ctx, k, in.claim(e.Step, "").Owner, step)
+	return err
+}
+
+func here(resource skald.Resource, key func([]byte) (string, error), in *instance) (lock.Key, error) {
+	name, err := key(in.record.State)
+	if err != nil {
+		return lock.Key{}, fmt.Errorf("key of %s: %w", resource, err)
+	}
+	return lock.Key{Resource: resource, Key: name}, nil
+}
+
+func (s *session) locks() *lock.Share { return s.engine.Locks.In(s.work) }
+
+// reserve asks for the lock that the saga is to have before it starts again.
+func (s *session) reserve(ctx context.Context, in *instance, e machine.Perform) error {
+	var wanted lock.Denial
+	if err := json.Unmarshal([]byte(e.Lock), &wanted); err != nil {
+		return fmt.Errorf("saga %q: decode the lock to reserve: %w", in.record.Name, err)
+	}
+	payload, err := json.Marshal(lock.Key{Resource: wanted.Resource, Key: wanted.Key})
+	if err != nil {
+		return fmt.Errorf("saga %q: encode the lock to reserve: %w", in.record.Name, err)
+	}
+	m := s.ownCommand(in, lock.ReserveType, wanted.Channel, payload)
+	m.Headers.Set(skald.HeaderReplyTo, s.engine.ReplyChannel)
+	m.Headers.Set(skald.HeaderStep, e.Step)
+	m.Headers.Set(skald.HeaderAction, skald.ActionReserve)
+	m.Headers.Set(skald.HeaderAttempt, strconv.Itoa(e.Attempt))
+	return s.add(ctx, in, m)
+}
+
+// sweep has everybody remove what may be left of an ended root's locks.
+func (s *session) sweep(ctx context.Context, in *instance) error {
+	channels := in.script.left(&in.machine)
+	for _, channel := range channels {
+		if channel == "" {
+			if err := s.locks().Sweep(ctx, in.claim("", "").Owner); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.add(ctx, in, s.ownCommand(in, lock.SweepType, channel, []byte("{}"))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownCommand is a command of the runtime's own about a saga's locks. Those of a saga stay in order.
+func (s *session) ownCommand(in *instance, kind, channel string, payload []byte) skald.Message {
+	if channel == "" {
+		channel = s.engine.ReplyChannel
+	}
+	m := skald.Message{Kind: skald.KindCommand, Channel: channel, Key: in.record.ID.String(), Type: kind, Version: lock.Version, Payload: payload}
+	m.Headers.Set(skald.HeaderSaga, in.record.ID.String())
+	in.claim("", "").Put(&m.Headers)
+	return m
+}
+
+func (s *session) add(ctx context.Context, in *instance, m skald.Message) error {
+	return s.engine.Outbox.Add(unit.With(skald.WithTrace(ctx, in.record.Trace), s.work), s.work.Tx, m)
+}
+
+// left lists where locks of an ended root may be left: the channels of steps that locked something which no
+// later step has released; "" is the orchestrator's own database. What an undo does it has released.
+func (s *script) left(in *machine.Instance) []string {
+	var channels []string
+	leave := func(channel string) {
+		if !slices.Contains(channels, channel) {
+			channels = append(channels, channel)
+		}
+	}
+	locked := map[skald.Resource]int{}
+	for i := range in.Steps {
+		if do := s.do[in.Steps[i].Step]; in.Steps[i].State == machine.Done {
+			if do.locks != "" {
+				locked[do.locks]++
+			}
+			if do.unlocks != "" {
+				locked[do.unlocks]--
+			}
+		}
+	}
+	for n, member := range s.family() {
+		for _, do := range member.do {
+			if do.locks != "" && (n > 0 || in.Round > 0 || locked[do.locks] > 0) {
+				leave(do.channel)
+			}
+		}
+	}
+	slices.Sort(channels)
+	return channels
+}
+
+// Resources are what local steps of the registered sagas lock: the engine's service owns them.
+func (e *Engine) Resources() []skald.Resource {
+	var all []skald.Resource
+	for _, versions := range e.scripts {
+		for _, s := range versions {
+			for _, do := range s.do {
+				if do.kind == machine.Local && do.locks != "" && !slices.Contains(all, do.locks) {
+					all = append(all, do.locks)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
