@@ -9,6 +9,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -27,7 +28,7 @@ type perform func() (*instant, error)
 func (s *stage) moves(m *instant) []move {
 	all := slices.Concat(s.cueMoves(m), s.deliveries(m), s.retries(m))
 	if m.aborts < s.config.Aborts {
-		all = append(all, s.cancels(m)...)
+		all = slices.Concat(all, s.cancels(m), s.patience(m))
 	}
 	return all
 }
@@ -71,7 +72,7 @@ func (s *stage) cue(m *instant, c *cue) (*instant, error) {
 	p := s.player(c.service)
 	next, err := s.run(m, p, m.now, func(ctx context.Context) error {
 		return p.stepper.Transact(ctx, m.now, func(ctx context.Context, tx skald.Tx) error {
-			defer s.enter(skald.ID{}, c.what, "", skald.ActionDo)()
+			defer s.enter(skald.ID{}, 0, c.what, "", skald.ActionDo)()
 			if err := c.do(ctx, tx.(*Tx)); err != nil {
 				return errNothing{err}
 			}
@@ -134,31 +135,71 @@ func (m *instant) actor(message *skald.Message) string {
 	return message.Type + " " + message.OrderKey()
 }
 
-// retries are those of each held message that no other of its key stands before.
+// retries are those of each held message that no other of its queue stands before. What waits for a lock is
+// tried again once it has it.
 func (s *stage) retries(m *instant) []move {
 	var all []move
 	for _, p := range s.players {
-		first := map[inbox.ChannelKey]bool{}
-		for i := range m.held[p.index] {
-			h := &m.held[p.index][i]
-			key := inbox.ChannelKey{Channel: h.Message.Channel, Key: h.Message.OrderKey()}
-			if first[key] || h.State != inbox.HeldRetrying {
-				first[key] = true
-				continue
+		for _, h := range m.firstHeld(p) {
+			if !m.waits(p, h) {
+				all = append(all, s.retry(m, p, h, p.name+" tries again "+m.nameMessage(&h.Message)))
 			}
-			first[key] = true
-			now := m.now
-			if h.NextAttempt.After(now) {
-				now = h.NextAttempt
-			}
-			all = append(all, move{label: p.name + " tries again " + m.nameMessage(&h.Message), actor: m.actor(&h.Message), perform: func() (*instant, error) {
-				p.pick = h.Message.ID
-				defer func() { p.pick = skald.ID{} }()
-				return s.run(m, p, now, func(ctx context.Context) error { return p.stepper.RetryHeld(ctx, now) })
-			}})
 		}
 	}
 	return all
+}
+
+// patience is lost by each message that waits for a lock.
+func (s *stage) patience(m *instant) []move {
+	var all []move
+	for _, p := range s.players {
+		for _, h := range m.firstHeld(p) {
+			if m.waits(p, h) {
+				v := s.retry(m, p, h, "the patience of "+m.nameMessage(&h.Message)+" ends")
+				v.aborts = true
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+func (s *stage) retry(m *instant, p *player, h *inbox.Held, label string) move {
+	now := m.now
+	if h.NextAttempt.After(now) {
+		now = h.NextAttempt
+	}
+	return move{label: label, actor: m.actor(&h.Message), perform: func() (*instant, error) {
+		p.pick = h.Message.ID
+		defer func() { p.pick = skald.ID{} }()
+		return s.run(m, p, now, func(ctx context.Context) error { return p.stepper.RetryHeld(ctx, now) })
+	}}
+}
+
+// firstHeld lists the messages that a service holds, the first of each queue, but for those that are parked.
+func (m *instant) firstHeld(p *player) []*inbox.Held {
+	var all []*inbox.Held
+	seen := map[inbox.ChannelKey]bool{}
+	for i := range m.held[p.index] {
+		h := &m.held[p.index][i]
+		if queue := h.Queue(); !seen[queue] {
+			seen[queue] = true
+			if h.State == inbox.HeldRetrying {
+				all = append(all, h)
+			}
+		}
+	}
+	return all
+}
+
+// waits reports whether a held message waits for a lock that is another's.
+func (m *instant) waits(p *player, h *inbox.Held) bool {
+	for _, queue := range m.databases[p.index].tables.locks.rows {
+		if i := slices.IndexFunc(queue, func(r lock.Row) bool { return r.Message == h.Message.ID }); i > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // cancels are those of each saga that may still be undone, and the passing of its deadline.
@@ -205,13 +246,14 @@ func (s *stage) deadline(m *instant, c *cast) move {
 
 // timers are the deadlines of all sagas: what is left when nothing else can happen.
 func (s *stage) timers(m *instant) []move {
-	var all []move
+	all := s.patience(m)
 	for i := range m.sagas {
 		if c := &m.sagas[i]; !c.record.Status.Ended() && !c.record.DueAt.IsZero() {
-			timer := s.deadline(m, c)
-			timer.aborts = false
-			all = append(all, timer)
+			all = append(all, s.deadline(m, c))
 		}
+	}
+	for i := range all {
+		all[i].aborts = false
 	}
 	return all
 }
@@ -296,4 +338,3 @@ func (s *stage) checkLast(m *instant) error {
 	}
 	return nil
 }
-

@@ -40,19 +40,21 @@ type queue struct {
 
 func compareIDs(a, b skald.ID) int { return bytes.Compare(a[:], b[:]) }
 
-// parentOf is the id of the saga that has started this one as a child; zero when none has.
-func parentOf(r *saga.Record) skald.ID {
-	var progress struct {
-		Family struct {
-			Parent struct {
-				Saga skald.ID `json:"saga"`
-			} `json:"parent"`
-		} `json:"family"`
-	}
-	if err := json.Unmarshal(r.Progress, &progress); err != nil {
+// progressed is what matters here of a saga's progress.
+type progressed struct {
+	Round  int `json:"round"`
+	Family struct {
+		Parent struct {
+			Saga skald.ID `json:"saga"`
+		} `json:"parent"`
+	} `json:"family"`
+}
+
+func progressOf(r *saga.Record) (p progressed) {
+	if err := json.Unmarshal(r.Progress, &p); err != nil {
 		panic(fmt.Sprintf("skaldtest: progress of saga %q: %v", r.Name, err))
 	}
-	return progress.Family.Parent.Saga
+	return p
 }
 
 func (s *stage) first() *instant {
@@ -73,8 +75,7 @@ func (s *stage) enterInstant(m *instant) {
 			p.store.Restore(p.at)
 		}
 	}
-	s.refuse = ""
-	s.record = recorder{}
+	s.at, s.refuse, s.record = m, "", recorder{}
 }
 
 // leaveInstant is the instant after one of the players has worked.
@@ -197,6 +198,11 @@ func (s *stage) printPlayer(m *instant, p *player) string {
 	for key, row := range tables.barriers.rows {
 		lines = append(lines, m.plain(fmt.Sprintf("barrier %s %q %d %s %t", key.Saga, key.Step, key.Attempt, row.barrier.State, row.barrier.Command.IsZero())))
 	}
+	for key, queue := range tables.locks.rows {
+		for _, r := range queue {
+			lines = append(lines, m.plain(fmt.Sprintf("lock %s %d %s %d %s %q %t", key, r.Place, r.Root, r.Round, r.Name, r.Step, r.Message.IsZero())))
+		}
+	}
 	for key, value := range tables.business.rows {
 		lines = append(lines, m.plain(fmt.Sprintf("row %q %q %q", key.table, key.key, value)))
 	}
@@ -208,7 +214,7 @@ func (s *stage) printPlayer(m *instant, p *player) string {
 	slices.Sort(lines)
 	for i := range m.held[p.index] {
 		h := &m.held[p.index][i]
-		lines = append(lines, m.plain(fmt.Sprintf("held %s %s %s", m.nameMessage(&h.Message), h.State, h.Message.Payload)))
+		lines = append(lines, m.plain(fmt.Sprintf("held %s %s %t %s", m.nameMessage(&h.Message), h.State, h.Apart, h.Message.Payload)))
 	}
 	return strings.Join(lines, "\n")
 }

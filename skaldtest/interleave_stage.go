@@ -28,7 +28,8 @@ type stage struct {
 	// refusals are the codes with which a step may be refused, for good.
 	refusals map[stepName]string
 	record   recorder
-	refuse   string // the code with which the next handler refuses; empty for none
+	at       *instant // where the batch under way began
+	refuse   string   // the code with which the next handler refuses; empty for none
 	batches  int
 }
 
@@ -148,7 +149,11 @@ func (s *stage) handler(requests []*inbox.Request, run func() error) error {
 		requests[0].Settle(nil, skald.Refuse(s.refuse, "chosen by the interleaving"))
 		return nil
 	}
-	defer s.enter(id, m.Type+" "+m.OrderKey(), m.Headers.Get(skald.HeaderStep), m.Headers.Get(skald.HeaderAction))()
+	round := 0
+	if c := s.at.cast(id); c != nil {
+		round = c.round
+	}
+	defer s.enter(id, round, m.Type+" "+m.OrderKey(), m.Headers.Get(skald.HeaderStep), m.Headers.Get(skald.HeaderAction))()
 	return run()
 }
 
@@ -161,16 +166,15 @@ func (s *stage) local(_ context.Context, _ skald.Tx, l saga.LocalCall) error {
 	if l.Undo {
 		action = skald.ActionUndo
 	}
-	defer s.enter(l.ID, "", l.Step, action)()
+	defer s.enter(l.ID, l.Round, "", l.Step, action)()
 	return l.Run()
 }
 
 // enter says who reads and writes until the returned function is called.
-func (s *stage) enter(id skald.ID, who, step, action string) (leave func()) {
-	r := &s.record
-	before := *r
-	r.saga, r.who, r.step, r.action = id, who, step, action
-	return func() { r.saga, r.who, r.step, r.action = before.saga, before.who, before.step, before.action }
+func (s *stage) enter(id skald.ID, round int, who, step, action string) (leave func()) {
+	before := s.record.doing
+	s.record.doing = doing{id, Operation{Saga: who, Step: step, Action: action, Round: round}}
+	return func() { s.record.doing = before }
 }
 
 // cast is a saga that was started.
@@ -179,6 +183,7 @@ type cast struct {
 	// name is the same in every course; root is that of the saga that it is a child of, or its own.
 	name, root string
 	player     int
+	round      int
 	record     *saga.Record
 }
 
@@ -194,15 +199,16 @@ func (s *stage) readSagas(m *instant, p *player) ([]cast, error) {
 		}
 		all = append(all, cast{id: r.ID, name: name, root: name, player: p.index, record: r})
 	}
+	slices.SortFunc(all, func(a, b cast) int { return compareIDs(a.id, b.id) })
 	for i := range all {
-		if parent := parentOf(all[i].record); !parent.IsZero() {
-			for j := range all[:i] { // a parent is older
-				if all[j].id == parent {
-					all[i].root = all[j].root
-				}
+		c := &all[i]
+		progress := progressOf(c.record)
+		c.round = progress.Round
+		for j := range all[:i] { // a parent is older
+			if all[j].id == progress.Family.Parent.Saga {
+				c.root, c.round = all[j].root, all[j].round
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b cast) int { return compareIDs(a.id, b.id) })
 	return all, err
 }

@@ -11,11 +11,14 @@ import (
 
 // recorder notes what handlers and local steps read and write in the transaction under way.
 type recorder struct {
-	// Who does it: a saga, or somebody outside.
-	saga         skald.ID
-	who          string
-	step, action string
-	noted        []noted
+	doing doing
+	noted []noted
+}
+
+// doing is who does it: a saga, or somebody outside.
+type doing struct {
+	saga skald.ID
+	op   Operation
 }
 
 // noted is an operation whose saga has no name yet.
@@ -33,9 +36,9 @@ func (r *recorder) begin() {
 
 func (r *recorder) note(kind OperationKind, table, key, value string) {
 	if r != nil {
-		r.noted = append(r.noted, noted{r.saga, Operation{
-			Saga: r.who, Step: r.step, Action: r.action, Kind: kind, Item: table + "/" + key, Value: value,
-		}})
+		op := r.doing.op
+		op.Kind, op.Item, op.Value = kind, table+"/"+key, value
+		r.noted = append(r.noted, noted{r.doing.saga, op})
 	}
 }
 
