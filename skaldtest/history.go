@@ -59,8 +59,8 @@ const (
 	// DirtyRead: a saga that is completed has read, in a do, what a do of another saga had changed and an
 	// undo of it took back later (Adya's G1a, aborted reads; A1 of Berenson et al.).
 	DirtyRead Anomaly = "dirty read"
-	// LostUpdate: a saga writes an item that another saga has changed since it has last read or written it, or
-	// without having read it at all, and the other saga does not take its change back (P4 of Berenson et
+	// LostUpdate: a saga writes an item that another saga has changed since the first one began, and since it has last
+	// read or written the item, if ever; and the other saga does not take its change back (P4 of Berenson et
 	// al., and what Richardson calls overwriting without reading). An undo that puts an old value back
 	// is such a write. An addition overwrites nothing.
 	LostUpdate Anomaly = "lost update"
@@ -90,17 +90,18 @@ type Finding struct {
 // trail is one item's operations, as numbers in the history.
 type trail []int
 
-// reader answers questions about one history.
+// historian answers questions about one history.
 type historian struct {
 	*History
 	items  []string
 	trails map[string]trail
 	rounds map[string]int // the last of each saga
+	begins map[string]int // the first operation of each saga
 }
 
 // Anomalies finds every anomaly, each disturbed operation once.
 func (h *History) Anomalies() []Finding {
-	r := historian{History: h, trails: map[string]trail{}, rounds: map[string]int{}}
+	r := historian{History: h, trails: map[string]trail{}, rounds: map[string]int{}, begins: map[string]int{}}
 	for i := range h.Operations {
 		o := &h.Operations[i]
 		if r.trails[o.Item] == nil {
@@ -108,6 +109,9 @@ func (h *History) Anomalies() []Finding {
 		}
 		r.trails[o.Item] = append(r.trails[o.Item], i)
 		r.rounds[o.Saga] = max(r.rounds[o.Saga], o.Round)
+		if _, begun := r.begins[o.Saga]; !begun {
+			r.begins[o.Saga] = i
+		}
 	}
 	var found []Finding
 	for _, item := range r.items {
@@ -179,7 +183,7 @@ func (r *historian) lostUpdate(t trail, place int) []Finding {
 	}
 	for before := place - 1; before > seen; before-- {
 		o := &r.Operations[t[before]]
-		if o.Saga == write.Saga || !o.changes() {
+		if o.Saga == write.Saga || !o.changes() || t[before] < r.begins[write.Saga] {
 			continue
 		}
 		lost := r.takenBack(t, before) == len(t)

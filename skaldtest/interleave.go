@@ -32,7 +32,7 @@ func (s *Scene) Given(name string, write func(tx *Tx)) {
 }
 
 // Do is something that comes from outside, once, at any moment: it starts a saga, mostly, in a transaction of
-// the service. When it returns an error, nothing of it has happened.
+// the service. An error says that it cannot come yet: nothing of it has happened.
 func (s *Scene) Do(what, name string, do func(ctx context.Context, tx *Tx) error) {
 	s.stage.cues = append(s.stage.cues, cue{what: what, service: name, do: do})
 }

@@ -55,7 +55,7 @@ func (s *stage) cueMoves(m *instant) []move {
 			c := &s.cues[i]
 			all = append(all, move{label: c.what, actor: c.what, perform: func() (*instant, error) {
 				next, err := s.cue(m, c)
-				if next != nil {
+				if err == nil && next != m {
 					next.done |= bit
 				}
 				return next, err
@@ -65,8 +65,8 @@ func (s *stage) cueMoves(m *instant) []move {
 	return all
 }
 
-// errNothing says that a cue has changed nothing.
-type errNothing struct{ error }
+// errNotYet says that a cue cannot come yet.
+type errNotYet struct{ error }
 
 func (s *stage) cue(m *instant, c *cue) (*instant, error) {
 	p := s.player(c.service)
@@ -74,13 +74,13 @@ func (s *stage) cue(m *instant, c *cue) (*instant, error) {
 		return p.stepper.Transact(ctx, m.now, func(ctx context.Context, tx skald.Tx) error {
 			defer s.enter(skald.ID{}, 0, c.what, "", skald.ActionDo)()
 			if err := c.do(ctx, tx.(*Tx)); err != nil {
-				return errNothing{err}
+				return errNotYet{err}
 			}
 			return nil
 		})
 	})
-	if errors.As(err, &errNothing{}) {
-		return s.leaveInstant(m, p, m.now)
+	if errors.As(err, &errNotYet{}) {
+		return m, nil
 	}
 	return next, err
 }
@@ -244,9 +244,10 @@ func (s *stage) deadline(m *instant, c *cast) move {
 	}}
 }
 
-// timers are the deadlines of all sagas: what is left when nothing else can happen.
+// timers are the deadlines of all sagas: what is left when nothing else can happen. Nobody's patience is among them:
+// who waits for a lock must get it.
 func (s *stage) timers(m *instant) []move {
-	all := s.patience(m)
+	var all []move
 	for i := range m.sagas {
 		if c := &m.sagas[i]; !c.record.Status.Ended() && !c.record.DueAt.IsZero() {
 			all = append(all, s.deadline(m, c))
@@ -334,6 +335,11 @@ func (s *stage) checkLast(m *instant) error {
 	for _, c := range m.sagas {
 		if !c.record.Status.Ended() {
 			return fmt.Errorf("%s never ends: it stands at %q", c.name, c.record.Step)
+		}
+	}
+	for i, d := range m.databases {
+		for key, queue := range d.tables.locks.rows {
+			return fmt.Errorf("%s has a lock left on %s: %s's", s.players[i].name, key, m.plain(queue[0].Root.String()))
 		}
 	}
 	return nil

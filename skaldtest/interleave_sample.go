@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // sampled is one course that was drawn.
@@ -30,14 +31,20 @@ func sample(stages []*stage) (Interleaved, error) {
 	drawn := make([]sampled, s.config.Samples)
 	length := max(1, len(s.draw(0, 100).script)) // about
 	var group sync.WaitGroup
+	var failed atomic.Bool
 	for i, s := range stages {
 		group.Go(func() {
-			for n := i; n < len(drawn); n += len(stages) {
-				drawn[n] = s.draw(uint64(n)+1, length)
+			for n := i; n < len(drawn) && !failed.Load() && s.ctx.Err() == nil; n += len(stages) {
+				if drawn[n] = s.draw(uint64(n)+1, length); drawn[n].err != nil {
+					failed.Store(true)
+				}
 			}
 		})
 	}
 	group.Wait()
+	if err := s.ctx.Err(); err != nil {
+		return r, err
+	}
 	for n := range drawn {
 		d := &drawn[n]
 		if d.err != nil {
@@ -89,7 +96,7 @@ func (s *stage) draw(number uint64, length int) (d sampled) {
 	if number%2 == 0 {
 		aborts = nil
 	}
-	d.last = s.first()
+	d.last = s.opening
 	for step := 0; ; step++ {
 		next, err := s.drawMove(d.last, p, aborts[step])
 		if err != nil {

@@ -41,7 +41,7 @@ type pending struct {
 func playAll(stages []*stage) (Interleaved, error) {
 	s := stages[0]
 	g := graph{nodes: []instantNode{{}}, findings: map[int][]Finding{}, ends: map[int]*instant{}}
-	first := s.first()
+	first := s.opening
 	known := map[print]int{s.fingerprint(first): 0}
 	for level := []pending{{at: first}}; len(level) > 0; {
 		expandAll(stages, level)
@@ -267,7 +267,7 @@ func faultAfter(script []string, fault error) error {
 
 // follow plays a script, and returns the instant in which it ends.
 func (s *stage) follow(script []string) (*instant, error) {
-	m := s.first()
+	m := s.opening
 	for number, line := range script {
 		if line = strings.TrimSpace(line); line == "" {
 			continue

@@ -28,6 +28,7 @@ type stage struct {
 	// refusals are the codes with which a step may be refused, for good.
 	refusals map[stepName]string
 	record   recorder
+	opening  *instant
 	at       *instant // where the batch under way began
 	refuse   string   // the code with which the next handler refuses; empty for none
 	batches  int
@@ -105,6 +106,7 @@ func (s *stage) open() error {
 	for _, p := range s.players {
 		p.store.recorder = &s.record
 	}
+	s.opening = s.first()
 	return errors.Join(s.faults...)
 }
 
