@@ -7,6 +7,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/relay"
 	"github.com/skald-go/skald/saga"
 )
@@ -153,6 +154,7 @@ type writes struct {
 	handled skald.ID
 	barrier inbox.Barrier
 	held    inbox.Held
+	lock    lock.Row
 	saga    saga.Record
 }
 
@@ -161,7 +163,7 @@ func newWrites() writes {
 	return writes{
 		message: message("k"), handled: skald.NewID(),
 		barrier: inbox.Barrier{BarrierKey: key, State: inbox.BarrierDone, Command: skald.NewID()},
-		held:    parked(message(skald.NewID().String())), saga: newSaga("conform.saga", skald.NewID().String()),
+		held:    parked(message(skald.NewID().String())), lock: lockRow(ticketKey(skald.NewID().String()), 1), saga: newSaga("conform.saga", skald.NewID().String()),
 	}
 }
 
@@ -175,6 +177,11 @@ func (w writes) write(ctx context.Context, store Store, tx skald.Tx) error {
 		},
 		func() error { return store.SaveBarriers(ctx, tx, now(), []inbox.Barrier{w.barrier}) },
 		func() error { return store.Hold(ctx, tx, "g", []inbox.Held{w.held}) },
+		func() error {
+			_, err := store.LockQueues(ctx, tx, []lock.Key{w.lock.Key})
+			return err
+		},
+		func() error { return store.SaveLocks(ctx, tx, []lock.Row{w.lock}) },
 		func() error { return store.SaveSagas(ctx, tx, []saga.Record{w.saga}) },
 		func() error {
 			return store.AddHistory(ctx, tx, []saga.Entry{{Saga: w.saga.ID, Number: 1, At: now(), What: saga.HistoryStarted}})
@@ -201,6 +208,9 @@ func (w writes) check(s store, visible bool) {
 		barriers, err := s.Store.LockBarriers(s.Context(), tx, []inbox.BarrierKey{w.barrier.BarrierKey})
 		seen["the barrier"] = len(barriers) == 1
 		s.must(err, "read barriers")
+		rows, err := s.Store.LockQueues(s.Context(), tx, []lock.Key{w.lock.Key})
+		seen["the lock"] = len(rows) == 1
+		s.must(err, "read locks")
 		_, held, err := s.Store.HeldAmong(s.Context(), tx, "g", nil, []skald.ID{w.held.Message.ID})
 		seen["the held message"] = len(held) == 1
 		return err

@@ -184,6 +184,8 @@ func (s store) sameHeld(group string, got, want inbox.Held) {
 			got.State, got.Attempts, got.Reason, want.State, want.Attempts, want.Reason)
 	case want.State == inbox.HeldRetrying && !got.NextAttempt.Equal(want.NextAttempt):
 		s.broken("the next attempt is at %s, not %s", got.NextAttempt, want.NextAttempt)
+	case got.Apart != (want.Apart || want.Message.Key == ""):
+		s.broken("message %s of key %q comes back with Apart %t", got.Message.ID, got.Message.Key, got.Apart)
 	case !got.HeldAt.Equal(want.HeldAt):
 		s.broken("held at %s, not %s", got.HeldAt, want.HeldAt)
 	}

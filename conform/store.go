@@ -26,7 +26,8 @@ func TestStore(t *testing.T, open func(t *testing.T) StoreUnderTest) {
 		{"batch", batchCases},
 		{"dedup", dedupCases},
 		{"barriers", barrierCases},
-		{"held", slices.Concat(heldCases, heldQueueCases, heldOperatorCases)},
+		{"held", slices.Concat(heldCases, heldQueueCases, heldApartCases, heldOperatorCases)},
+		{"locks", slices.Concat(lockCases, lockWaitCases)},
 		{"leases", slices.Concat(leaseCases, positionCases)},
 		{"sagas", slices.Concat(sagaCases, sagaListCases, sagaVersionCases)},
 	} {

@@ -11,8 +11,8 @@ import (
 
 // Key is what a lock is on.
 type Key struct {
-	Resource skald.Resource
-	Key      string
+	Resource skald.Resource `json:"resource"`
+	Key      string         `json:"key"`
 }
 
 // String is for people.

@@ -28,6 +28,8 @@ type script struct {
 	when     map[string]func(state []byte) (bool, error)
 	// restarts says that an instance may start again.
 	restarts bool
+	// effects are what steps declare, by step name.
+	effects map[string]effects
 }
 
 // erased is an action on a state whose type only its closures know.
@@ -56,9 +58,16 @@ type erased struct {
 
 // compile checks a definition and erases its state's type; it returns every fault at once.
 func compile[S any](d *Definition[S]) (*script, error) {
-	c := compiler[S]{script: &script{
+	c := assemble(d)
+	c.faults = append(c.faults, c.script.raisedEarly()...)
+	return c.result()
+}
+
+// assemble compiles a definition, without a look at the order of its steps.
+func assemble[S any](d *Definition[S]) *compiler[S] {
+	c := &compiler[S]{script: &script{
 		name: d.Name, version: max(d.Version, 1), do: map[string]*erased{}, undo: map[string]*erased{},
-		when: map[string]func([]byte) (bool, error){},
+		when: map[string]func([]byte) (bool, error){}, effects: map[string]effects{},
 	}}
 	if err := skald.CheckName(d.Name); err != nil {
 		c.fault("name %w", err)
@@ -83,8 +92,12 @@ func compile[S any](d *Definition[S]) (*script, error) {
 	if len(c.script.machine.Steps) == 0 {
 		c.fault("no steps: give at least one")
 	}
+	return c
+}
+
+func (c *compiler[S]) result() (*script, error) {
 	if err := errors.Join(c.faults...); err != nil {
-		return nil, fmt.Errorf("saga %q version %d is refused:\n%w", d.Name, max(d.Version, 1), err)
+		return nil, fmt.Errorf("saga %q version %d is refused:\n%w", c.script.name, c.script.version, err)
 	}
 	return c.script, nil
 }
@@ -117,8 +130,11 @@ func (c *compiler[S]) group(g *Compensatable[S]) {
 	if slices.Contains(c.script.groups, g.Name) {
 		c.fault("group %q: two groups have this name", g.Name)
 	}
-	if g.Do != nil || g.Undo != nil || g.When != nil || g.Deadline != 0 {
-		c.fault("group %q: a group has a name and branches only: give Do, Undo, When and Deadline to its steps", g.Name)
+	if g.Do != nil || g.Undo != nil || g.When != nil || g.Deadline != 0 || g.Locked != "" {
+		c.fault("group %q: a group has a name and branches only: give Do, Undo, When, Deadline and Locked to its steps", g.Name)
+	}
+	if len(g.Reads)+len(g.Raises)+len(g.Lowers) > 0 {
+		c.fault("group %q: it reads, raises or lowers: say it of the steps of its branches", g.Name)
 	}
 	if len(g.Parallel) < 2 {
 		c.fault("group %q: %d branches: give at least two, or put the steps into the sequence", g.Name, len(g.Parallel))
@@ -148,6 +164,7 @@ func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 	if do != nil && do.locks != "" {
 		c.checkUnlocked(s.Name, do, s.Undo)
 	}
+	c.declare(s.Name, effects{s.Reads, s.Raises, s.Lowers})
 	if do != nil && do.kind == machine.Local && s.Deadline > 0 {
 		c.fault("step %q: Do is local and has a Deadline: its outcome is never unknown; remove it", s.Name)
 	}
@@ -236,6 +253,7 @@ func (c *compiler[S]) step(s *Step[S], class machine.Class) {
 			c.fault("step %q: Again after the pivot: a saga that is decided does not start again; remove it", s.Name)
 		}
 	}
+	c.declare(s.Name, effects{s.Reads, s.Raises, s.Lowers})
 	if do != nil && s.Bar > 0 && do.kind == machine.Local {
 		c.fault("step %q: a local pivot needs no bar: its outcome is never unknown", s.Name)
 	}

@@ -54,6 +54,11 @@ type Compensatable[S any] struct {
 	// saga waits, or is undone and starts again by itself once the lock is free, or [lock.Refuse]. Defaults to
 	// Wait. Only for a step that takes a lock.
 	Locked lock.Policy
+	// Reads, Raises and Lowers say what the step does to what others see: what it reads, of what it makes more
+	// available that others may take (it frees credit, or a seat), and of what it takes. What the undo
+	// does follows from it. A step that raises anything before the saga is decided is refused with the order that
+	// puts this right; see [PessimisticView]. A child's steps declare for it.
+	Reads, Raises, Lowers []skald.Resource
 	// Parallel makes a group of the branches: the steps of a branch run one after the other, the
 	// branches beside each other, and the saga goes on when the last one is done. When a branch is
 	// refused, the others are not waited for: each is undone, in reverse, by itself. A group has
@@ -76,6 +81,8 @@ type Step[S any] struct {
 	Bar time.Duration
 	// Locked says what becomes of a pivot that meets another saga's lock, as that of a [Compensatable].
 	Locked lock.Policy
+	// Reads, Raises and Lowers are as those of a [Compensatable].
+	Reads, Raises, Lowers []skald.Resource
 }
 
 // Action is what a step does: [Local], [Call], [Wait] or [Child].

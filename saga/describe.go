@@ -43,6 +43,8 @@ type DescribedStep struct {
 	// branch there, from 1. Empty and zero mean none.
 	Group  string
 	Branch int
+	// Reads, Raises and Lowers are what the step, and its child, declare.
+	Reads, Raises, Lowers []skald.Resource
 }
 
 // The classes of a step.
@@ -67,6 +69,8 @@ type DescribedAction struct {
 	Channel  string
 	Refusals []string
 	Reply    json.RawMessage
+	// Locks and Unlocks are the resources of which it takes and releases the semantic lock; empty for none.
+	Locks, Unlocks skald.Resource
 }
 
 // Describe checks a definition as [Register] does, and describes it.
@@ -88,6 +92,8 @@ func (s *script) describe() (*Description, error) {
 		if step.Group > 0 {
 			described.Group = s.groups[step.Group-1]
 		}
+		declared := s.effects[step.Name]
+		described.Reads, described.Raises, described.Lowers = slices.Clone(declared.reads), slices.Clone(declared.raises), slices.Clone(declared.lowers)
 		var err error
 		if described.Do, err = s.do[step.Name].describe(); err != nil {
 			return nil, fmt.Errorf("saga %q: step %q: %w", s.name, step.Name, err)
@@ -132,7 +138,7 @@ func className(c machine.Class) string {
 func (e *erased) describe() (DescribedAction, error) {
 	switch e.kind {
 	case machine.Local:
-		return DescribedAction{Local: true}, nil
+		return DescribedAction{Local: true, Locks: e.locks, Unlocks: e.unlocks}, nil
 	case machine.Wait:
 		return DescribedAction{Wait: true, Content: reflect.Zero(e.content).Interface()}, nil
 	case machine.Child:
@@ -145,6 +151,7 @@ func (e *erased) describe() (DescribedAction, error) {
 	}
 	return DescribedAction{
 		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply,
+		Locks: e.locks, Unlocks: e.unlocks,
 	}, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/skald-go/skald"
 )
 
 // Change is one difference between two versions of a definition, in words.
@@ -85,6 +87,7 @@ func (d *differ) whole() Changes {
 	}
 	switch changed := len(all)+len(d.changes) > 0; {
 	case !changed || d.before.Name != d.after.Name:
+	case d.before.Version == d.after.Version && d.before.script.fingerprint() == d.after.script.fingerprint():
 	case d.before.Version == d.after.Version:
 		all = slices.Insert(all, 0, Change{"", fmt.Sprintf("the version is %d in both", d.after.Version), "a service that has run the one refuses to start with the other: raise Version"})
 	default:
@@ -166,6 +169,19 @@ func (d *differ) step(i int) {
 		d.add(b.Name, fmt.Sprintf("could be refused with %q, and can be with %q", old, now), "")
 	}
 	d.undo(a, b)
+	d.declared(a, b)
+}
+
+// declared compares what a step says of what others see, which means nothing to those that run.
+func (d *differ) declared(a, b *DescribedStep) {
+	for _, kind := range []struct {
+		verb     string
+		old, now []skald.Resource
+	}{{"read", a.Reads, b.Reads}, {"raise", a.Raises, b.Raises}, {"lower", a.Lowers, b.Lowers}} {
+		if !slices.Equal(kind.old, kind.now) {
+			d.add(b.Name, fmt.Sprintf("was to %s %q, and is to %s %q", kind.verb, kind.old, kind.verb, kind.now), "")
+		}
+	}
 }
 
 // place compares where a step stands in the saga's shape, and under what terms it runs.
@@ -222,11 +238,23 @@ func (d *differ) needs(do DescribedAction, undo *DescribedAction) string {
 
 // same reports whether two actions are one, apart from how they may be refused.
 func (a DescribedAction) same(b DescribedAction) bool {
-	return a.Local == b.Local && a.Wait == b.Wait && a.Child == b.Child && a.Command == b.Command && a.Version == b.Version && a.Channel == b.Channel
+	return a.Local == b.Local && a.Wait == b.Wait && a.Child == b.Child && a.Command == b.Command && a.Version == b.Version && a.Channel == b.Channel &&
+		a.Locks == b.Locks && a.Unlocks == b.Unlocks
 }
 
 // does says what the action does, with the verbs in the tense that is wanted.
 func (a DescribedAction) does(calls, starts string) string {
+	text := a.acts(calls, starts)
+	if a.Locks != "" {
+		text += ", and locks " + string(a.Locks)
+	}
+	if a.Unlocks != "" {
+		text += ", and unlocks " + string(a.Unlocks)
+	}
+	return text
+}
+
+func (a DescribedAction) acts(calls, starts string) string {
 	switch {
 	case a.Command != "":
 		return fmt.Sprintf("%s %s version %d on channel %s", calls, a.Command, a.Version, a.Channel)

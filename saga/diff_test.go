@@ -72,6 +72,8 @@ func TestDiffSaysWhatChangedAndWhatThatMeans(t *testing.T) {
 			again.Version = 2
 			d.Compensatable[1].Undo, d.Compensatable[2].Undo = Call(again, state.ticket), local
 		}},
+		{"other declarations", func(d *Definition[state]) { d.Pivot.Lowers, d.Retriable[0].Reads = on(credit), on(guest, seat) }},
+		{"other declarations of the same version", func(d *Definition[state]) { d.Version, d.Pivot.Lowers = 1, on(credit) }},
 	}
 	var out strings.Builder
 	for _, c := range cases {

@@ -138,6 +138,8 @@ type beginning struct {
 	State json.RawMessage `json:"state,omitempty"`
 	// Signals by the step that waits for them.
 	Signals map[string]json.RawMessage `json:"signals,omitempty"`
+	// Reserved is the lock that it has reserved last.
+	Reserved string `json:"reserved,omitempty"`
 }
 
 // claim is in whose name an instance locks.
@@ -254,17 +256,29 @@ func here(resource skald.Resource, key func([]byte) (string, error), in *instanc
 
 func (s *session) locks() *lock.Share { return s.engine.Locks.In(s.work) }
 
-// reserve asks for the lock that the saga is to have before it starts again.
+// reserve asks for the lock that the saga is to have before it starts again. It gives up the one that it had
+// reserved before: its undos have released all others.
 func (s *session) reserve(ctx context.Context, in *instance, e machine.Perform) error {
-	var wanted lock.Denial
+	var wanted, had lock.Denial
 	if err := json.Unmarshal([]byte(e.Lock), &wanted); err != nil {
 		return fmt.Errorf("saga %q: decode the lock to reserve: %w", in.record.Name, err)
 	}
+	if in.beginning.Reserved != "" {
+		if err := json.Unmarshal([]byte(in.beginning.Reserved), &had); err != nil {
+			return fmt.Errorf("saga %q: decode the lock that was reserved: %w", in.record.Name, err)
+		}
+		earlier := in.claim("", "")
+		earlier.Round--
+		if err := s.sweepAt(ctx, in, earlier, had.Channel); err != nil {
+			return err
+		}
+	}
+	in.beginning.Reserved = e.Lock
 	payload, err := json.Marshal(lock.Key{Resource: wanted.Resource, Key: wanted.Key})
 	if err != nil {
 		return fmt.Errorf("saga %q: encode the lock to reserve: %w", in.record.Name, err)
 	}
-	m := s.ownCommand(in, lock.ReserveType, wanted.Channel, payload)
+	m := s.ownCommand(in.claim("", ""), lock.ReserveType, wanted.Channel, payload)
 	m.Headers.Set(skald.HeaderReplyTo, s.engine.ReplyChannel)
 	m.Headers.Set(skald.HeaderStep, e.Step)
 	m.Headers.Set(skald.HeaderAction, skald.ActionReserve)
@@ -274,29 +288,31 @@ func (s *session) reserve(ctx context.Context, in *instance, e machine.Perform) 
 
 // sweep has everybody remove what may be left of an ended root's locks.
 func (s *session) sweep(ctx context.Context, in *instance) error {
-	channels := in.script.left(&in.machine)
-	for _, channel := range channels {
-		if channel == "" {
-			if err := s.locks().Sweep(ctx, in.claim("", "").Owner); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.add(ctx, in, s.ownCommand(in, lock.SweepType, channel, []byte("{}"))); err != nil {
+	for _, channel := range in.script.left(&in.machine) {
+		if err := s.sweepAt(ctx, in, in.claim("", ""), channel); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// sweepAt sweeps at once in the orchestrator's own database, unless a reservation may be on its way, which a
+// command is behind.
+func (s *session) sweepAt(ctx context.Context, in *instance, claim lock.Claim, channel string) error {
+	if channel == "" && in.machine.Round == 0 {
+		return s.locks().Sweep(ctx, claim.Owner)
+	}
+	return s.add(ctx, in, s.ownCommand(claim, lock.SweepType, channel, []byte("{}")))
+}
+
 // ownCommand is a command of the runtime's own about a saga's locks. Those of a saga stay in order.
-func (s *session) ownCommand(in *instance, kind, channel string, payload []byte) skald.Message {
+func (s *session) ownCommand(claim lock.Claim, kind, channel string, payload []byte) skald.Message {
 	if channel == "" {
 		channel = s.engine.ReplyChannel
 	}
-	m := skald.Message{Kind: skald.KindCommand, Channel: channel, Key: in.record.ID.String(), Type: kind, Version: lock.Version, Payload: payload}
-	m.Headers.Set(skald.HeaderSaga, in.record.ID.String())
-	in.claim("", "").Put(&m.Headers)
+	m := skald.Message{Kind: skald.KindCommand, Channel: channel, Key: claim.Saga.String(), Type: kind, Version: lock.Version, Payload: payload}
+	m.Headers.Set(skald.HeaderSaga, claim.Saga.String())
+	claim.Put(&m.Headers)
 	return m
 }
 

@@ -172,6 +172,9 @@ func newWorld[S any](ctx context.Context, definition saga.Definition[S], options
 		return nil, err
 	}
 	handle := saga.RegisterAround(w, definition, w.local)
+	if err := w.home.consumer.RegisterLocks(homeReplies, w.engine.Resources()...); err != nil {
+		return nil, err
+	}
 	w.start = func(ctx context.Context, tx skald.Tx) error { return handle.Start(ctx, tx, exploredKey, state) }
 	w.cancel = func(ctx context.Context, tx skald.Tx) error { return handle.Cancel(ctx, tx, exploredKey, "explored") }
 	return w, w.engine.Check(ctx)

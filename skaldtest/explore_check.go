@@ -113,6 +113,13 @@ func (w *world) checkEnd(m *moment) error {
 	if len(m.sagas) == 0 {
 		return fmt.Errorf("the saga does not start")
 	}
+	if m.sagas[0].Status.Ended() {
+		for i := range m.databases {
+			for key := range m.databases[i].tables.locks.rows {
+				return fmt.Errorf("%s keeps the lock on %s, and the saga has ended", w.nodes[i].name, key)
+			}
+		}
+	}
 	for _, d := range w.sagas() {
 		exists := false
 		for _, r := range m.sagas {

@@ -146,7 +146,7 @@ func (w *world) build() error {
 		return err
 	}
 	w.engine = saga.NewEngine(saga.EngineConfig{
-		Store: w.home.store, Outbox: box, ReplyChannel: homeReplies, TxType: w.home.store.TxType(), Logger: logger,
+		Store: w.home.store, Outbox: box, ReplyChannel: homeReplies, TxType: w.home.store.TxType(), Locks: w.home.consumer.Locks(), Logger: logger,
 	})
 	handle := w.reply
 	if w.config.wrapReply != nil {
@@ -191,7 +191,7 @@ func (w *world) participant(a *saga.DescribedAction, logger *slog.Logger) error 
 		}
 	}
 	return w.node(a.Channel).consumer.Register(inbox.Registration{
-		Channel: a.Channel, Type: a.Command, Version: a.Version,
+		Channel: a.Channel, Type: a.Command, Version: a.Version, Locks: a.Locks, Unlocks: a.Unlocks,
 		Declared: func(code string) bool { return slices.Contains(a.Refusals, code) },
 		Handle: func(_ context.Context, tx skald.Tx, m *skald.Message) (any, error) {
 			return a.Reply, w.participate(tx, m)

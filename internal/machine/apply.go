@@ -69,7 +69,11 @@ func (r *run) answer(a Answer) error {
 		r.proceed()
 	case a.Refused && a.Again && r.mayStartAgain(a.Step):
 		p.State = Refused
-		r.record(a.Step, WhatLocked, a.Detail)
+		what := WhatRefused
+		if a.Lock != "" {
+			what = WhatLocked
+		}
+		r.record(a.Step, what, a.Detail)
 		r.again(a)
 	case a.Refused:
 		p.State = Refused

@@ -110,7 +110,7 @@ func readStep(t *testing.T, class, rest string) Step {
 	return s
 }
 
-// readEvent reads "done do 1 NAME", "refused undo 2 NAME", "given NAME", "declined NAME", "start", "timeout",
+// readEvent reads "done do 1 NAME", "refused undo 2 NAME", "locked do 1 NAME", "changed do 1 NAME", "rewound", "given NAME", "declined NAME", "start", "timeout",
 // "cancel WHY", "resume WHY".
 func readEvent(t *testing.T, verb, rest string) Event {
 	t.Helper()
@@ -127,14 +127,19 @@ func readEvent(t *testing.T, verb, rest string) Event {
 		return Signal{Step: rest}
 	case "declined":
 		return Signal{Step: rest, Refused: true, Detail: "no"}
-	case "done", "refused":
+	case "rewound":
+		return Rewound{}
+	case "done", "refused", "locked", "changed":
 		fields := strings.SplitN(rest, " ", 3)
-		a := Answer{Action: Action(fields[0]), Step: fields[2], Refused: verb == "refused"}
+		a := Answer{Action: Action(fields[0]), Step: fields[2], Refused: verb != "done", Again: verb == "locked" || verb == "changed"}
 		if _, err := fmt.Sscan(fields[1], &a.Attempt); err != nil {
 			t.Fatal(err)
 		}
 		if a.Refused {
 			a.Detail = "no"
+		}
+		if verb == "locked" {
+			a.Lock, a.Detail = "L", "the lock is another's"
 		}
 		return a
 	default:
@@ -152,7 +157,13 @@ func printOutcome(out *strings.Builder, in *Instance, effects []Effect, err erro
 		switch e := effect.(type) {
 		case Record:
 			fmt.Fprintf(out, "\t%d. %s\n", e.Number, strings.TrimSpace(e.Step+" "+e.What+" "+e.Detail))
+		case Rewind:
+			out.WriteString("\trewind\n")
 		case Perform:
+			if e.Action == Reserve {
+				fmt.Fprintf(out, "\treserve %s for %s, attempt %d\n", e.Lock, e.Step, e.Attempt)
+				continue
+			}
 			verb := map[Kind]string{Call: "send", Local: "run", Child: "child:"}[e.Kind]
 			fmt.Fprintf(out, "\t%s %s of %s, attempt %d", verb, e.Action, e.Step, e.Attempt)
 			if e.Barrier {

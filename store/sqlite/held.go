@@ -94,7 +94,7 @@ func (s *Store) Hold(ctx context.Context, tx skald.Tx, group string, held []inbo
 		_, err = execRows(ctx, s, t, hold, held, func(args []any, h *inbox.Held) []any {
 			m := &h.Message
 			encoded, _ := m.MarshalBinary() // has no error
-			args = append(args, group, m.ID[:], m.Channel, m.OrderKey(), string(h.State), int64(h.Attempts),
+			args = append(args, group, m.ID[:], m.Channel, h.Queue().Key, string(h.State), int64(h.Attempts),
 				micros(h.NextAttempt), h.Reason, micros(h.HeldAt), encoded, h.Raw)
 			return appendDo(args, m)
 		})
@@ -178,7 +178,7 @@ func (s *Store) Redrive(ctx context.Context, group string, ids []skald.ID) (int,
 }
 
 // heldColumns are what scanHeld reads.
-const heldColumns = "h.message, h.raw, h.grp, h.place, h.state, h.attempts, h.next_attempt, h.reason, h.held_at"
+const heldColumns = "h.message, h.order_key, h.raw, h.grp, h.place, h.state, h.attempts, h.next_attempt, h.reason, h.held_at"
 
 var (
 	dueHeads = newStatement("SELECT " + heldColumns + ` FROM skald_held AS h
@@ -194,8 +194,10 @@ WHERE h.grp = ? AND h.channel = ? AND h.order_key = ? AND h.place > ? ORDER BY h
 func scanHeld(list *[]inbox.Held) func(*sql.Rows) error {
 	return func(rows *sql.Rows) error {
 		var h inbox.Held
-		err := rows.Scan((*messageColumn)(&h.Message), &h.Raw, &h.Group, &h.Place, &h.State, &h.Attempts,
+		var key string
+		err := rows.Scan((*messageColumn)(&h.Message), &key, &h.Raw, &h.Group, &h.Place, &h.State, &h.Attempts,
 			(*momentColumn)(&h.NextAttempt), &h.Reason, (*momentColumn)(&h.HeldAt))
+		h.Apart = key == h.Message.ID.String()
 		*list = append(*list, h)
 		return err
 	}
@@ -215,8 +217,8 @@ func (s *Store) DueHeld(ctx context.Context, group string, now time.Time, limit 
 			if share == 0 {
 				return 0, nil
 			}
-			before := len(due)
-			err := s.query(ctx, tx, behindHead, []any{group, head.Message.Channel, head.Message.OrderKey(), head.Place, share}, scanHeld(&due))
+			before, queue := len(due), head.Queue()
+			err := s.query(ctx, tx, behindHead, []any{group, queue.Channel, queue.Key, head.Place, share}, scanHeld(&due))
 			due = due[:before+following(due[before:])]
 			return len(due) - before, err
 		})

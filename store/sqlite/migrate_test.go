@@ -11,6 +11,9 @@ import (
 	"github.com/skald-go/skald/store/sqlite"
 )
 
+// versions is how many there are of the schema.
+func versions() int { return strings.Count(sqlite.Schema(), "-- Version ") }
+
 func TestStoresThatStartTogetherMigrateOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "service.db")
 	var starts sync.WaitGroup
@@ -27,8 +30,8 @@ func TestStoresThatStartTogetherMigrateOnce(t *testing.T) {
 		})
 	}
 	starts.Wait()
-	if n := number(t, open(t, path).DB(), "SELECT count(*) FROM skald_migrations"); n != 1 {
-		t.Errorf("%d migrations recorded, not 1", n)
+	if n := number(t, open(t, path).DB(), "SELECT count(*) FROM skald_migrations"); n != versions() {
+		t.Errorf("%d migrations recorded, not %d", n, versions())
 	}
 }
 
@@ -39,8 +42,26 @@ func TestAMigrationThatWasCutShortRunsAgain(t *testing.T) {
 	// The table of migrations is there, the first one is not: as after a crash between the two.
 	_, err := db.ExecContext(t.Context(), "CREATE TABLE skald_migrations (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT")
 	must(t, err)
-	if n := number(t, open(t, path).DB(), "SELECT count(*) FROM skald_migrations"); n != 1 {
-		t.Errorf("%d migrations recorded, not 1", n)
+	if n := number(t, open(t, path).DB(), "SELECT count(*) FROM skald_migrations"); n != versions() {
+		t.Errorf("%d migrations recorded, not %d", n, versions())
+	}
+}
+
+func TestAnEarlierSchemaIsBroughtUpToDateWithWhatIsInIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "service.db")
+	first, _, _ := strings.Cut(sqlite.Schema(), "-- Version 2")
+	_, err := openRaw(t, path).ExecContext(t.Context(), first+`
+INSERT INTO skald_definitions VALUES ('order', 1, 'kept')`)
+	must(t, err)
+	db := open(t, path).DB()
+	if n := number(t, db, "SELECT count(*) FROM skald_migrations"); n != versions() {
+		t.Errorf("%d migrations recorded, not %d", n, versions())
+	}
+	if n := number(t, db, "SELECT count(*) FROM skald_definitions WHERE fingerprint = 'kept'"); n != 1 {
+		t.Error("what was in the database is gone")
+	}
+	if n := number(t, db, "SELECT count(*) FROM skald_locks"); n != 0 {
+		t.Errorf("there are %d locks, and nobody took any", n)
 	}
 }
 

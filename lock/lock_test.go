@@ -1,0 +1,262 @@
+package lock_test
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/internal/unit"
+	"github.com/skald-go/skald/lock"
+	"github.com/skald-go/skald/skaldtest"
+)
+
+var key = lock.Key{Resource: "test.account", Key: "1"}
+
+// saga is one of that age: the smaller, the older.
+func saga(age byte, round int) lock.Owner { return lock.Owner{Root: skald.ID{15: age}, Round: round} }
+
+func row(o lock.Owner, step string) lock.Row {
+	return lock.Row{Key: key, Owner: o, Saga: o.Root, Name: "test", Step: step}
+}
+
+func waiting(o lock.Owner, step string, message byte) lock.Row {
+	r := row(o, step)
+	r.Group, r.Message = "g", skald.ID{0: 1, 15: message}
+	return r
+}
+
+// on runs fn on a unit of work that is written and committed.
+func on(t *testing.T, store *skaldtest.Store, fn func(s *lock.Share)) {
+	t.Helper()
+	tx, err := store.BeginTx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := unit.New(tx, time.Now())
+	fn(lock.New(store, nil).In(work))
+	if err := errors.Join(work.Flush(t.Context()), tx.Commit()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ask(t *testing.T, s *lock.Share, o lock.Owner, policy lock.Policy) lock.Verdict {
+	t.Helper()
+	verdict, _, err := s.Ask(t.Context(), key, o, policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return verdict
+}
+
+// ages are those of who is in the queue, in order.
+func ages(t *testing.T, store *skaldtest.Store) []byte {
+	t.Helper()
+	rows, err := store.ListLocks(t.Context(), "", lock.Key{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []byte
+	for _, r := range rows {
+		list = append(list, r.Root[15])
+	}
+	return list
+}
+
+func TestWhoMayWait(t *testing.T) {
+	for _, c := range []struct {
+		queue  []byte // ages, the holder first
+		age    byte
+		policy lock.Policy
+		want   lock.Verdict
+	}{
+		{nil, 5, lock.Wait, lock.Granted},
+		{nil, 5, lock.Refuse, lock.Granted},
+		{nil, 5, lock.Now, lock.Granted},
+		{nil, 5, lock.Reserve, lock.Granted},
+		{[]byte{5}, 5, lock.Wait, lock.Granted},
+		{[]byte{5}, 5, lock.Refuse, lock.Granted},
+		{[]byte{5, 4}, 5, lock.Now, lock.Granted},
+		{[]byte{7}, 5, lock.Wait, lock.Waiting},
+		{[]byte{3}, 5, lock.Wait, lock.Died},
+		{[]byte{7, 6}, 5, lock.Wait, lock.Waiting},
+		{[]byte{7, 3}, 5, lock.Wait, lock.Died}, // older than the holder only
+		{[]byte{7, 5, 3}, 5, lock.Wait, lock.Waiting},
+		{[]byte{3, 5}, 5, lock.Wait, lock.Died},
+		{[]byte{7}, 5, lock.Refuse, lock.Refused},
+		{[]byte{7}, 5, lock.Now, lock.Died},
+		{[]byte{3, 1}, 5, lock.Reserve, lock.Waiting},
+	} {
+		store := skaldtest.NewStore()
+		on(t, store, func(s *lock.Share) {
+			ask(t, s, saga(c.age, 0), c.policy)
+			for _, age := range c.queue {
+				s.Join(row(saga(age, 0), ""))
+			}
+			if got := ask(t, s, saga(c.age, 0), c.policy); got != c.want {
+				t.Errorf("%d (%s) at %v: %d, want %d", c.age, c.policy, c.queue, got, c.want)
+			}
+		})
+	}
+}
+
+func TestAReleaseIsFenced(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		by       lock.Owner
+		step     string
+		released bool
+	}{
+		{"its own", saga(5, 2), "", true},
+		{"its own step", saga(5, 2), "hold", true},
+		{"a later round's", saga(5, 3), "", true},
+		{"an earlier round's", saga(5, 1), "", false},
+		{"another step's", saga(5, 2), "hold again", false},
+		{"another saga's", saga(4, 2), "", false},
+		{"an operator's", saga(5, math.MaxInt), "", true},
+	} {
+		store := skaldtest.NewStore()
+		on(t, store, func(s *lock.Share) {
+			ask(t, s, saga(5, 2), lock.Wait)
+			s.Take(row(saga(5, 2), "hold"))
+			s.Take(row(saga(5, 2), "hold again")) // has it already
+		})
+		on(t, store, func(s *lock.Share) {
+			released, err := s.Release(t.Context(), key, c.by, c.step)
+			if released != c.released || err != nil {
+				t.Errorf("%s: %t, %v", c.name, released, err)
+			}
+			if again, err := s.Release(t.Context(), key, c.by, c.step); again || err != nil {
+				t.Errorf("%s: again %t, %v", c.name, again, err)
+			}
+		})
+		if left := ages(t, store); (len(left) == 0) != c.released {
+			t.Errorf("%s: left %v", c.name, left)
+		}
+	}
+}
+
+func TestTheNextInTheQueueHasTheLock(t *testing.T) {
+	store := skaldtest.NewStore()
+	on(t, store, func(s *lock.Share) {
+		ask(t, s, saga(5, 0), lock.Wait)
+		s.Take(row(saga(5, 0), "hold"))
+		s.Join(waiting(saga(4, 0), "hold", 1))
+		s.Join(waiting(saga(3, 0), "hold", 2))
+		s.Join(waiting(saga(3, 0), "twice", 3))
+	})
+	on(t, store, func(s *lock.Share) {
+		if _, err := s.Release(t.Context(), key, saga(5, 0), ""); err != nil {
+			t.Fatal(err)
+		}
+		if a, b, c := ask(t, s, saga(4, 0), lock.Wait), ask(t, s, saga(3, 0), lock.Wait), ask(t, s, saga(5, 0), lock.Wait); a != lock.Granted || b != lock.Waiting || c != lock.Died {
+			t.Errorf("after the release: %d, %d, %d", a, b, c)
+		}
+	})
+	if got := ages(t, store); !slices.Equal(got, []byte{4, 3}) {
+		t.Errorf("the queue is %v", got)
+	}
+	on(t, store, func(s *lock.Share) {
+		if err := s.Sweep(t.Context(), saga(4, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Abandon(t.Context(), key, saga(3, 0), skald.ID{0: 1, 15: 9}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := ages(t, store); !slices.Equal(got, []byte{3}) {
+		t.Errorf("the queue is %v", got)
+	}
+	on(t, store, func(s *lock.Share) {
+		if err := s.Abandon(t.Context(), key, saga(3, 0), skald.ID{0: 1, 15: 2}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := ages(t, store); len(got) > 0 {
+		t.Errorf("the queue is %v", got)
+	}
+}
+
+func TestWhatAMessageChangedIsForgottenWithIt(t *testing.T) {
+	store := skaldtest.NewStore()
+	on(t, store, func(s *lock.Share) {
+		ask(t, s, saga(5, 0), lock.Wait)
+		s.Take(row(saga(5, 0), "hold"))
+	})
+	on(t, store, func(s *lock.Share) {
+		ask(t, s, saga(4, 0), lock.Wait)
+		s.Join(row(saga(4, 0), "hold"))
+		s.Mark()
+		if _, err := s.Release(t.Context(), key, saga(5, 0), ""); err != nil {
+			t.Fatal(err)
+		}
+		s.Join(row(saga(3, 0), "hold"))
+		s.Reset()
+		undo := s.Checkpoint()
+		s.Join(row(saga(2, 0), "hold"))
+		undo()
+	})
+	if got := ages(t, store); !slices.Equal(got, []byte{5, 4}) {
+		t.Errorf("the queue is %v", got)
+	}
+}
+
+func TestAReservationBecomesTheStepsThatTakesIt(t *testing.T) {
+	store := skaldtest.NewStore()
+	on(t, store, func(s *lock.Share) {
+		ask(t, s, saga(5, 1), lock.Reserve)
+		s.Take(row(saga(5, 1), ""))
+	})
+	on(t, store, func(s *lock.Share) {
+		if released, _ := s.Release(t.Context(), key, saga(5, 1), "hold"); released {
+			t.Error("a step released what it has not taken")
+		}
+		s.Take(row(saga(5, 1), "hold"))
+		if released, _ := s.Release(t.Context(), key, saga(5, 1), "hold"); !released {
+			t.Error("a step did not release what it has taken")
+		}
+	})
+}
+
+func TestAClaimIsReadAsItWasWritten(t *testing.T) {
+	id, root := skald.NewID(), skald.NewID()
+	for _, c := range []lock.Claim{
+		{Owner: lock.Owner{Root: id}, Saga: id, Step: "hold", Policy: lock.Wait},
+		{Owner: lock.Owner{Root: root, Round: 7}, Saga: id, Name: "test", Step: "hold", Policy: lock.Refuse},
+	} {
+		var m skald.Message
+		m.Headers.Set(skald.HeaderSaga, c.Saga.String())
+		m.Headers.Set(skald.HeaderStep, c.Step)
+		c.Put(&m.Headers)
+		if got, err := lock.ClaimOf(&m); got != c || err != nil {
+			t.Errorf("%+v became %+v, %v", c, got, err)
+		}
+	}
+	for name, bad := range map[string]skald.Headers{
+		"a lock belongs to a saga": nil,
+		"header sagaid":            {{Name: skald.HeaderSaga, Value: "x"}},
+		"header sagaroot":          {{Name: skald.HeaderSaga, Value: id.String()}, {Name: skald.HeaderRoot, Value: "x"}},
+		"header sagaround":         {{Name: skald.HeaderSaga, Value: id.String()}, {Name: skald.HeaderRound, Value: "-1"}},
+		`"never" is no policy`:     {{Name: skald.HeaderSaga, Value: id.String()}, {Name: skald.HeaderLocked, Value: "never"}},
+		`"reserve" is no policy`:   {{Name: skald.HeaderSaga, Value: id.String()}, {Name: skald.HeaderLocked, Value: "reserve"}},
+	} {
+		if _, err := lock.ClaimOf(&skald.Message{Headers: bad}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("want %q in %v", name, err)
+		}
+	}
+}
+
+func TestNobodyForcesALockOutsideOfABatch(t *testing.T) {
+	store := skaldtest.NewStore()
+	tx, err := store.BeginTx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := lock.New(store, nil).Force(t.Context(), tx, key, skald.NewID()); err == nil {
+		t.Error("forced")
+	}
+}
