@@ -215,7 +215,7 @@ func cancelWhatIsCreated(s *anomalyShop) {
 	cancel := s.sagas(trade.reversing)
 	s.do("order 1 is created", create, "1", deal{Order: "1", Account: "ann", Amount: 60})
 	s.scene.Do("order 1 is cancelled", "order", func(ctx context.Context, tx *Tx) error {
-		if _, there := tx.Get("orders", "1"); !there {
+		if _, there := tx.view.business.get(businessKey{"orders", "1"}); !there { // seen, and not acted on
 			return errors.New("there is no order 1 yet")
 		}
 		return cancel(ctx, tx, "1", deal{Order: "1", Account: "ann", Amount: 60})
@@ -297,7 +297,7 @@ func (t trade) revising() saga.Definition[deal] {
 	if t.locks {
 		check.Undo = saga.Call(t.account("uncheck-credit", done), deal.unread)
 	}
-	charge := t.account("charge", func(tx sqlTx, d deal) (sight, error) {
+	charge := t.account("charge-anew", func(tx sqlTx, d deal) (sight, error) {
 		switch t.measure {
 		case commutative, rereadValue, versionFile:
 			return t.chargeSeen(tx, d)

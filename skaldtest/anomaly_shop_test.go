@@ -116,6 +116,7 @@ type anomalyShop struct {
 	scene                      *Scene
 	measure                    countermeasure
 	order, accounting, kitchen *service.Service
+	handled                    map[string]bool
 	byValue                    *isolation.ByValue[deal, string]
 	credit                     *isolation.Delta
 	charge                     *isolation.Reread
@@ -124,6 +125,7 @@ type anomalyShop struct {
 func newAnomalyShop(scene *Scene, measure countermeasure) *anomalyShop {
 	s := &anomalyShop{
 		scene: scene, measure: measure, order: scene.Service("order"), accounting: scene.Service("accounting"), kitchen: scene.Service("kitchen"),
+		handled: map[string]bool{},
 	}
 	large := int64(50)
 	if measure == byValueSmall {
@@ -146,14 +148,18 @@ type trade struct {
 	locks bool
 }
 
-// command declares a command of the path and registers its handler.
+// command declares a command of the path and registers its handler, once.
 func (t trade) command(at *service.Service, name, channel string, key func(deal) string, handle func(tx sqlTx, d deal) (sight, error), refusals ...string) skald.Command[deal, sight] {
 	if t.locks {
 		name += "-strict"
 	}
 	c := skald.Command[deal, sight]{Name: "shop." + name, Channel: "shop." + channel, Key: key, Refusals: refusals}
-	service.HandleCommand(at, t.locked(c, name), func(_ context.Context, tx *Tx, d deal) (sight, error) { return handle(sqlTx{tx}, d) })
-	return t.locked(c, name)
+	if c = locked(c, name); t.handled[name] {
+		return c
+	}
+	t.handled[name] = true
+	service.HandleCommand(at, c, func(_ context.Context, tx *Tx, d deal) (sight, error) { return handle(sqlTx{tx}, d) })
+	return c
 }
 
 // accountLocks are the commands that take the lock on their account, and those that release it.
@@ -161,7 +167,7 @@ var accountLocks = map[string]bool{"check-credit-strict": true, "give-back-stric
 
 var accountUnlocks = map[string]bool{"uncheck-credit-strict": true, "take-back-strict": true, "release-credit-strict": true}
 
-func (t trade) locked(c skald.Command[deal, sight], name string) skald.Command[deal, sight] {
+func locked(c skald.Command[deal, sight], name string) skald.Command[deal, sight] {
 	const account skald.Resource = "shop.account"
 	if accountLocks[name] {
 		c.Locks = account

@@ -27,9 +27,10 @@ type Operation struct {
 	Saga string
 	// Step and Action, do or undo ([skald.ActionDo], [skald.ActionUndo]), say in which local transaction.
 	Step, Action string
-	// Round counts how often the saga has started again.
-	Round int
-	Kind  OperationKind
+	// Round counts how often the saga has started again, and Transaction the local transactions of all sagas,
+	// in the order of their commits, from 1.
+	Round, Transaction int
+	Kind               OperationKind
 	Item  string
 	// Value that was read or written; of an addition the difference.
 	Value string

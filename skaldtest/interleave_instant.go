@@ -27,6 +27,7 @@ type instant struct {
 	done      uint64   // a bit for each cue
 	now       time.Time
 	aborts    int
+	moves     int         // that have led here
 	played    []Operation // in the order of their commits
 }
 
@@ -81,7 +82,7 @@ func (s *stage) enterInstant(m *instant) {
 // leaveInstant is the instant after one of the players has worked.
 func (s *stage) leaveInstant(m *instant, p *player, now time.Time) (*instant, error) {
 	next := *m
-	next.now = now
+	next.now, next.moves = now, m.moves+1
 	s.publish(&next, p)
 	p.at = p.store.Snapshot()
 	next.databases, next.held, next.prints = slices.Clone(m.databases), slices.Clone(m.held), slices.Clone(m.prints)
@@ -99,7 +100,7 @@ func (s *stage) leaveInstant(m *instant, p *player, now time.Time) (*instant, er
 		if c := next.cast(n.saga); c != nil {
 			o.Saga = c.root
 		}
-		o.Item = p.name + "/" + o.Item
+		o.Item, o.Transaction = p.name+"/"+o.Item, next.moves
 		next.played = append(next.played, o)
 	}
 	next.prints[p.index] = s.printPlayer(&next, p)

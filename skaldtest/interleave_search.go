@@ -13,7 +13,6 @@ import (
 type graph struct {
 	nodes    []instantNode
 	findings map[int][]Finding // of the last instants
-	ends     map[int]*instant
 }
 
 // instantNode is an instant that was found.
@@ -40,7 +39,7 @@ type pending struct {
 // item in the same order, are played on once, and counted.
 func playAll(stages []*stage) (Interleaved, error) {
 	s := stages[0]
-	g := graph{nodes: []instantNode{{}}, findings: map[int][]Finding{}, ends: map[int]*instant{}}
+	g := graph{nodes: []instantNode{{}}, findings: map[int][]Finding{}}
 	first := s.opening
 	known := map[print]int{s.fingerprint(first): 0}
 	for level := []pending{{at: first}}; len(level) > 0; {
@@ -95,7 +94,6 @@ func (g *graph) end(s *stage, p *pending) error {
 	if slices.ContainsFunc(p.made, func(m made) bool { return !m.ends }) {
 		return nil
 	}
-	g.ends[p.node] = p.at
 	findings, err := s.judge(p.at)
 	g.findings[p.node] = findings
 	return err
@@ -130,13 +128,30 @@ func (g *graph) result(s *stage) (Interleaved, error) {
 		if courses == 0 {
 			continue
 		}
-		end, script := g.shortest(shows)
-		f := g.findings[end][slices.IndexFunc(g.findings[end], func(f Finding) bool { return f.Anomaly == a })]
-		r.Occurred[a] = Occurrence{
-			Courses: courses, Share: courses / r.Courses, Finding: f, History: s.history(g.ends[end]), Script: strings.Join(script, "\n"),
+		o, err := s.occurrence(a, g.shortest(shows))
+		if err != nil {
+			return r, err
 		}
+		o.Courses, o.Share = courses, courses/r.Courses
+		r.Occurred[a] = o
 	}
 	return r, nil
+}
+
+// occurrence plays a script again, at whose end an anomaly shows.
+func (s *stage) occurrence(a Anomaly, script []string) (Occurrence, error) {
+	last, err := s.follow(script)
+	if err != nil {
+		return Occurrence{}, err
+	}
+	o := Occurrence{History: s.history(last), Script: strings.Join(script, "\n")}
+	for _, f := range o.History.Anomalies() {
+		if f.Anomaly == a {
+			o.Finding = f
+			return o, nil
+		}
+	}
+	return o, fmt.Errorf("skaldtest: played again, this has no %s:\n%s", a, o.Script)
 }
 
 // order lists the instants so that each stands before those that lead to it.
@@ -177,7 +192,7 @@ func (g *graph) order() ([]int, error) {
 func (g *graph) courses(order []int, chosen func(end int) bool) float64 {
 	count := make([]float64, len(g.nodes))
 	for _, node := range order {
-		if _, ends := g.ends[node]; ends && chosen(node) {
+		if _, ends := g.findings[node]; ends && chosen(node) {
 			count[node] = 1
 		}
 		for _, w := range g.nodes[node].next {
@@ -189,7 +204,7 @@ func (g *graph) courses(order []int, chosen func(end int) bool) float64 {
 
 // shortest finds the shortest script to one of the chosen instants, and of several the one in which the
 // turn passes least often from one saga to another.
-func (g *graph) shortest(chosen func(end int) bool) (end int, script []string) {
+func (g *graph) shortest(chosen func(end int) bool) (script []string) {
 	type seat struct {
 		node  int
 		actor string
@@ -204,7 +219,7 @@ func (g *graph) shortest(chosen func(end int) bool) (end int, script []string) {
 		var next []seat
 		found, least := seat{}, -1
 		for _, at := range level {
-			if _, ends := g.ends[at.node]; ends && chosen(at.node) && (least < 0 || best[at].turns < least) {
+			if _, ends := g.findings[at.node]; ends && chosen(at.node) && (least < 0 || best[at].turns < least) {
 				found, least = at, best[at].turns
 			}
 			for _, w := range g.nodes[at.node].next {
@@ -229,11 +244,11 @@ func (g *graph) shortest(chosen func(end int) bool) (end int, script []string) {
 				script = append(script, best[at].label)
 			}
 			slices.Reverse(script)
-			return found.node, script
+			return script
 		}
 		level = next
 	}
-	return 0, nil
+	return nil
 }
 
 // explain tells how a fault was come to.
