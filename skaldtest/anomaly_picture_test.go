@@ -33,15 +33,17 @@ type pictureBox struct {
 
 // Sizes in the picture, in its units.
 const (
-	pictureLabel  = 128.0
-	pictureColumn = 104.0
-	pictureLane   = 92.0
+	pictureLabel  = 148.0
+	pictureColumn = 112.0
+	pictureLane   = 100.0
 	pictureItem   = 74.0
-	pictureTop    = 46.0
-	pictureBoxH   = 58.0
+	pictureTop    = 40.0
+	pictureBoxH   = 70.0
 )
 
-var scriptLine = regexp.MustCompile(`gets (the reply to )?(do|undo) "([^"]+)" of (.+?)(?:, attempt \d+)?( \(refused\))?$`)
+var scriptLine = regexp.MustCompile(`gets (the reply to )?(do|undo) "([^"]+)" of (.+?)(?:, attempt \d+)?( \(refused\)|, and refuses: .+)?$`)
+
+var cancelLine = regexp.MustCompile(`^(.+) is cancelled$`)
 
 func drawOccurrence(scene anomalyScene, o Occurrence) []byte {
 	p := &anomalyPicture{at: o.At, ops: o.History.Operations, start: map[string]string{}}
@@ -51,9 +53,13 @@ func drawOccurrence(scene anomalyScene, o Occurrence) []byte {
 		}
 	}
 	for i := len(p.ops) - 1; i >= 0; i-- { // what an item was before the first change of it
-		switch op := &p.ops[i]; {
-		case op.changes():
+		switch op := &p.ops[i]; op.Kind {
+		case Write:
 			delete(p.start, op.Item)
+		case Add:
+			if value, known := p.start[op.Item]; known {
+				p.start[op.Item] = fmt.Sprint(number(value) - number(op.Value))
+			}
 		default:
 			p.start[op.Item] = op.Value
 		}
@@ -77,6 +83,9 @@ func (p *anomalyPicture) collect(script []string) {
 				continue
 			}
 			name := op.Action + op.Step
+			if !slices.Contains(p.items, op.Item) && (parts == nil || parts[1] != "") {
+				continue // local, and about something else
+			}
 			if _, there := names[name]; !there {
 				names[name] = len(p.boxes)
 				p.boxes = append(p.boxes, pictureBox{saga: op.Saga, name: op.Step, undo: op.undo()})
@@ -87,7 +96,14 @@ func (p *anomalyPicture) collect(script []string) {
 			}
 		}
 		if len(names) == 0 && parts != nil && parts[1] == "" {
-			p.boxes = append(p.boxes, pictureBox{saga: parts[4], name: parts[3], undo: parts[2] == skald.ActionUndo})
+			name := parts[3]
+			if strings.HasPrefix(parts[5], ", and refuses") {
+				name += " is refused"
+			}
+			p.boxes = append(p.boxes, pictureBox{saga: parts[4], name: name, undo: parts[2] == skald.ActionUndo})
+		}
+		if cancelled := cancelLine.FindStringSubmatch(line); cancelled != nil {
+			p.boxes = append(p.boxes, pictureBox{saga: cancelled[1], name: "cancelled"})
 		}
 	}
 }
@@ -101,7 +117,7 @@ func escaped(text string) string {
 }
 
 func (p *anomalyPicture) draw(title string, o Occurrence) []byte {
-	width := pictureLabel + float64(len(p.boxes))*pictureColumn + 90
+	width := pictureLabel + float64(len(p.boxes))*pictureColumn + 70
 	height := pictureTop + 2*pictureLane + float64(len(p.items))*pictureItem + 14
 	p.line(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img" aria-label="%s">`, width, height, width, height, escaped(title))
 	p.line("<title>%s</title>", escaped(title))
@@ -170,7 +186,7 @@ func (p *anomalyPicture) values(item int, name string, width float64) {
 			value = "nothing"
 		}
 		p.line(`<rect class="value" x="%.1f" y="%.1f" width="%.1f" height="26" rx="13"/><text class="value" x="%.1f" y="%.1f">%s</text>`,
-			from+2, y-13, to-from-4, (from+to)/2, y+4, escaped(value))
+			from+2, y-13, to-from-4, from+min(to-from, pictureColumn)/2, y+4, escaped(value))
 	}
 	for n, b := range p.boxes {
 		for _, i := range b.ops {
