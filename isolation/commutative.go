@@ -49,8 +49,12 @@ type Delta struct {
 // Of placeholders without a number the first is the amount, then come those of the key, and all others are the amount again.
 //
 // The guard must hold for every row as it is (with the amount 0), because that is how [Delta.Apply] tells what it refuses
-// from a row that is not there: what is asked of the row apart from the amount does not belong into it. That
-// an expression is relative is seen as far as its words say so: the column itself, plus or minus the amount.
+// from a row that is not there: what is asked of the row apart from the amount does not belong into it. Where a bound may move
+// past what is there (a limit is lowered), let through what goes away from it:
+//
+//	AND ($1 <= 0 OR authorized + $1 <= credit_limit) AND authorized + $1 >= 0
+//
+// That an expression is relative is seen as far as its words say so: the column itself, plus or minus the amount.
 //
 // The refusal is what Apply returns when the guard does not hold; its code is one that the command declares.
 func NewDelta(statement string, refusal *skald.Refusal) (*Delta, error) {

@@ -24,6 +24,7 @@ func TestADeltaIsRelativeAndGuarded(t *testing.T) {
 		"the other way round":   {"UPDATE a SET n = $1 + n WHERE id = $2 AND (n + $1 >= 0 OR overdraft)", ""},
 		"quoted, with comments": {"UPDATE \"a\" /* ; */ SET \"n\" = \"n\" + $1 -- it's\n WHERE id = $2 AND \"n\" + $1 >= 0 AND kind <> 'it''s; or'", ""},
 		"with a cast":           {"UPDATE a SET n = coalesce(n, 0) + $1::bigint WHERE id = $2 AND n + $1 >= 0", ""},
+		"a bound that may move": {"UPDATE a SET n = n + $1 WHERE id = $2 AND ($1 <= 0 OR n + $1 <= m) AND n + $1 >= 0", ""},
 		"nothing":               {"", "it is no UPDATE"},
 		"an insert":             {"INSERT INTO a VALUES ($1)", "it is no UPDATE"},
 		"two statements":        {addAuthorized + "; DELETE FROM accounts", "a semicolon"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 )
 
 const (
@@ -36,21 +37,36 @@ func (s *Store) LockBarriers(ctx context.Context, tx skald.Tx, keys []inbox.Barr
 		return nil, failure("lock barriers", err)
 	}
 	var found []inbox.Barrier
-	err = x.ask(ctx, askBarriers(keys, &found)...)
+	err = x.ask(ctx, askLocked(keys, &found, nil, nil)...)
 	return found, err
 }
 
-// askBarriers locks barriers and asks which are recorded. The lock comes first, in a statement of
-// its own: the second one sees what was committed before the lock was had.
-func askBarriers(keys []inbox.BarrierKey, found *[]inbox.Barrier) []question {
-	if len(keys) == 0 {
+// askLocked locks barriers and the queues of semantic locks, and asks what is recorded of them. The locks
+// come first, in one statement of their own: the others see what was committed before they were had.
+func askLocked(barriers []inbox.BarrierKey, recorded *[]inbox.Barrier, locks []lock.Key, queued *[]lock.Row) []question {
+	if len(barriers)+len(locks) == 0 {
 		return nil
 	}
+	query, args := lockStatement(everyBarrier, append(barrierNumbers(barriers), lockNumbers(locks)...))
+	questions := []question{{
+		doing: fmt.Sprintf("lock %d barriers and %d queues of semantic locks", len(barriers), len(locks)),
+		query: query, args: args, scan: func(row) error { return nil },
+	}}
+	if len(barriers) > 0 {
+		questions = append(questions, findRecorded(barriers, recorded))
+	}
+	if len(locks) > 0 {
+		questions = append(questions, findQueues(locks, queued))
+	}
+	return questions
+}
+
+// findRecorded asks which barriers are recorded of those whose locks are had.
+func findRecorded(keys []inbox.BarrierKey, found *[]inbox.Barrier) question {
 	sagas, steps, attempts := barrierArrays(len(keys), func(i int) *inbox.BarrierKey { return &keys[i] })
-	doing := fmt.Sprintf("lock %d barriers", len(keys))
-	lock, args := lockStatement(everyBarrier, barrierNumbers(keys))
-	return []question{{doing: doing, query: lock, args: args, scan: func(row) error { return nil }}, {
-		doing: doing, query: findBarriers, args: []any{sagas, steps, attempts},
+	return question{
+		doing: fmt.Sprintf("read %d barriers", len(keys)),
+		query: findBarriers, args: []any{sagas, steps, attempts},
 		scan: func(r row) error {
 			var n int
 			var b inbox.Barrier
@@ -61,7 +77,7 @@ func askBarriers(keys []inbox.BarrierKey, found *[]inbox.Barrier) []question {
 			}
 			return err
 		},
-	}}
+	}
 }
 
 // barrierNumbers are the numbers of the keys' locks.

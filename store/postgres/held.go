@@ -47,7 +47,7 @@ SELECT n FROM found`
 	redrive = `UPDATE skald_held SET attempts = 0, next_attempt = 'epoch', state = 'retrying'
 WHERE grp = $1 AND state <> 'following' AND id = ANY ($2)`
 
-	heldColumns = "h.message, h.raw, h.grp, h.place, h.state, h.attempts, h.next_attempt, h.reason, h.held_at"
+	heldColumns = "h.message, h.order_key, h.raw, h.grp, h.place, h.state, h.attempts, h.next_attempt, h.reason, h.held_at"
 	// What is left of the limit beside the first ones is shared out among their keys, so that a long
 	// queue does not keep other keys waiting. Behind a message that has its own time, or is
 	// parked, no other goes.
@@ -157,7 +157,7 @@ func heldArrays(group string, held []inbox.Held) []any {
 	sagas, steps, dos := make([]pgtype.UUID, n), make([]pgtype.Text, n), make([]pgtype.Int8, n)
 	for i := range held {
 		h, m := &held[i], &held[i].Message
-		list[i], channels[i], keys[i], states[i] = m.ID, storable(m.Channel), storable(m.OrderKey()), string(h.State)
+		list[i], channels[i], keys[i], states[i] = m.ID, storable(m.Channel), storable(h.Queue().Key), string(h.State)
 		attempts[i], nexts[i], reasons[i], since[i] = h.Attempts, moment(h.NextAttempt), storable(h.Reason), moment(h.HeldAt)
 		messages[i], _ = m.MarshalBinary() // has no error
 		raws[i] = h.Raw
@@ -222,8 +222,10 @@ func (s *Store) Redrive(ctx context.Context, group string, list []skald.ID) (int
 
 func scanHeld(r pgx.CollectableRow) (inbox.Held, error) {
 	var h inbox.Held
-	err := r.Scan((*messageColumn)(&h.Message), &h.Raw, &h.Group, &h.Place, (*string)(&h.State), &h.Attempts,
+	var key string
+	err := r.Scan((*messageColumn)(&h.Message), &key, &h.Raw, &h.Group, &h.Place, (*string)(&h.State), &h.Attempts,
 		(*momentColumn)(&h.NextAttempt), &h.Reason, (*momentColumn)(&h.HeldAt))
+	h.Apart = key == h.Message.ID.String()
 	return h, err
 }
 

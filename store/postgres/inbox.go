@@ -48,7 +48,7 @@ func (s *Store) Look(ctx context.Context, tx skald.Tx, group string, q inbox.Que
 		return known, failure("look what is known of a batch", err)
 	}
 	some := false
-	questions := append(askHandled(group, q.IDs, &known.Handled), askBarriers(q.Barriers, &known.Barriers)...)
+	questions := append(askHandled(group, q.IDs, &known.Handled), askLocked(q.Barriers, &known.Barriers, q.Locks, &known.Locks)...)
 	if err := x.ask(ctx, append(questions, askHeld(group, len(q.Keys)+len(q.Arrived), &some)...)...); err != nil || !some {
 		return known, err
 	}

@@ -2,60 +2,162 @@ package postgres
 
 import (
 	"context"
-	"slices"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 const (
-	lockMany  = "SELECT pg_advisory_xact_lock_shared($1), (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($2::bigint[]) AS k)"
-	lockAlone = "SELECT pg_advisory_xact_lock($1)"
+	findLocks = "SELECT n, root, place, round, saga, name, step, grp, message, since FROM skald_find_locks($1, $2)"
+	lockedBy  = "SELECT resource, key FROM skald_locked_by($1)"
+	saveLocks = `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, grp, message, since)
+SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::text[],
+$10::uuid[], $11::timestamptz[])
+ON CONFLICT (resource, key, root) DO UPDATE SET
+place = excluded.place, round = excluded.round, saga = excluded.saga, name = excluded.name, step = excluded.step,
+grp = excluded.grp, message = excluded.message, since = excluded.since`
+	deleteLocks = "SELECT skald_delete_locks($1, $2, $3)"
+	wakeHeld    = "UPDATE skald_held SET next_attempt = 'epoch' WHERE grp = $1 AND state = 'retrying' AND id = ANY ($2)"
+	listLocks   = `SELECT resource, key, root, place, round, saga, name, step, grp, message, since FROM skald_locks
+WHERE (resource, key) IN (SELECT DISTINCT resource, key FROM skald_locks
+WHERE (resource, key) > ($1, $2) AND ($3 = '' OR resource = $3) ORDER BY resource, key LIMIT $4)
+ORDER BY resource, key, place`
 )
 
-// The locks that a transaction of few locks of a kind takes shared, and one of very many takes
-// alone, in place of all of them.
-const (
-	everyKey     int64 = 0x736b616c64_6b6579
-	everyBarrier int64 = 0x736b616c64_626172
-)
-
-// maxLocks is for how many keys locks are taken one by one: the server's table of locks has room
-// for some ten thousand of all transactions together.
-const maxLocks = 1000
-
-// lock holds advisory locks until the transaction ends. They are taken in the order of their
-// numbers, so that two such calls do not wait for each other.
-func (x session) lock(ctx context.Context, doing string, every int64, locks []int64) error {
-	if len(locks) == 0 {
-		return nil
+// lockNumbers are the numbers of the keys' advisory locks.
+func lockNumbers(keys []lock.Key) []int64 {
+	numbers := make([]int64, len(keys))
+	for i, k := range keys {
+		numbers[i] = lockNumber("semantic lock", storable(string(k.Resource)), storable(k.Key))
 	}
-	query, args := lockStatement(every, locks)
-	return x.exec(ctx, doing, query, args...)
+	return numbers
 }
 
-func lockStatement(every int64, locks []int64) (query string, args []any) {
-	slices.Sort(locks)
-	locks = slices.Compact(locks)
-	if len(locks) > maxLocks {
-		return lockAlone, []any{every}
+// lockArrays are the keys as parameters.
+func lockArrays(n int, key func(i int) *lock.Key) (resources, keys []string) {
+	resources, keys = make([]string, n), make([]string, n)
+	for i := range n {
+		k := key(i)
+		resources[i], keys[i] = storable(string(k.Resource)), storable(k.Key)
 	}
-	return lockMany, []any{every, locks}
+	return resources, keys
 }
 
-// lockNumber is the number of the lock on a thing of a kind: FNV-1a, in 64 bits, with a byte of zero
-// between the parts. Two things may share one.
-func lockNumber(kind string, name ...string) int64 {
-	const offset uint64 = 14695981039346656037
-	h := hash(offset, kind)
-	for _, part := range name {
-		h = hash(h*fnvPrime, part)
+// LockQueues implements [lock.Store].
+func (s *Store) LockQueues(ctx context.Context, tx skald.Tx, keys []lock.Key) ([]lock.Row, error) {
+	x, err := s.session(tx)
+	if err != nil {
+		return nil, failure("lock the queues of semantic locks", err)
 	}
-	return int64(h)
+	var found []lock.Row
+	err = x.ask(ctx, askLocked(nil, nil, keys, &found)...)
+	return found, err
 }
 
-const fnvPrime = 1099511628211
-
-func hash(h uint64, s string) uint64 {
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * fnvPrime
+// findQueues asks for the rows of keys whose locks are had.
+func findQueues(keys []lock.Key, found *[]lock.Row) question {
+	resources, names := lockArrays(len(keys), func(i int) *lock.Key { return &keys[i] })
+	return question{
+		doing: fmt.Sprintf("read the queues of %d semantic locks", len(keys)),
+		query: findLocks, args: []any{resources, names},
+		scan: func(r row) error {
+			var n int
+			var l lock.Row
+			err := r.Scan(append([]any{&n}, lockFields(&l)...)...)
+			if err == nil {
+				l.Key = keys[n-1]
+				*found = append(*found, l)
+			}
+			return err
+		},
 	}
-	return h
+}
+
+// lockFields are what a row is scanned into, but for its key.
+func lockFields(l *lock.Row) []any {
+	return []any{
+		(*idColumn)(&l.Root), &l.Place, &l.Round, (*idColumn)(&l.Saga), &l.Name, &l.Step, &l.Group,
+		(*idColumn)(&l.Message), (*momentColumn)(&l.Since),
+	}
+}
+
+// LockedBy implements [lock.Store].
+func (s *Store) LockedBy(ctx context.Context, tx skald.Tx, root skald.ID) ([]lock.Key, error) {
+	doing := fmt.Sprintf("look for the semantic locks of saga %s", root)
+	x, err := s.session(tx)
+	if err != nil {
+		return nil, failure(doing, err)
+	}
+	var keys []lock.Key
+	err = x.ask(ctx, question{doing: doing, query: lockedBy, args: []any{[16]byte(root)}, scan: func(r row) error {
+		var k lock.Key
+		err := r.Scan((*string)(&k.Resource), &k.Key)
+		keys = append(keys, k)
+		return err
+	}})
+	return keys, err
+}
+
+// SaveLocks implements [lock.Store].
+func (s *Store) SaveLocks(ctx context.Context, tx skald.Tx, rows []lock.Row) error {
+	doing := fmt.Sprintf("save %d rows of semantic locks", len(rows))
+	x, err := s.session(tx)
+	if err != nil || len(rows) == 0 {
+		return failure(doing, err)
+	}
+	n := len(rows)
+	resources, keys := lockArrays(n, func(i int) *lock.Key { return &rows[i].Key })
+	roots, sagas, messages := make([][16]byte, n), make([][16]byte, n), make([]pgtype.UUID, n)
+	places, rounds, since := make([]int64, n), make([]int64, n), make([]time.Time, n)
+	names, steps, groups := make([]string, n), make([]string, n), make([]string, n)
+	for i := range rows {
+		r := &rows[i]
+		roots[i], sagas[i], messages[i] = r.Root, r.Saga, pgtype.UUID{Bytes: r.Message, Valid: !r.Message.IsZero()}
+		places[i], rounds[i], since[i] = int64(r.Place), int64(r.Round), moment(r.Since)
+		names[i], steps[i], groups[i] = storable(r.Name), storable(r.Step), r.Group
+	}
+	return x.exec(ctx, doing, saveLocks, resources, keys, roots, places, rounds, sagas, names, steps, groups, messages, since)
+}
+
+// DeleteLocks implements [lock.Store].
+func (s *Store) DeleteLocks(ctx context.Context, tx skald.Tx, rows []lock.Row) error {
+	doing := fmt.Sprintf("delete %d rows of semantic locks", len(rows))
+	x, err := s.session(tx)
+	if err != nil || len(rows) == 0 {
+		return failure(doing, err)
+	}
+	resources, keys := lockArrays(len(rows), func(i int) *lock.Key { return &rows[i].Key })
+	roots := make([][16]byte, len(rows))
+	for i := range rows {
+		roots[i] = rows[i].Root
+	}
+	return x.exec(ctx, doing, deleteLocks, resources, keys, roots)
+}
+
+// WakeHeld implements [lock.Store].
+func (s *Store) WakeHeld(ctx context.Context, tx skald.Tx, group string, list []skald.ID) error {
+	doing := fmt.Sprintf("wake %d held messages of group %q", len(list), group)
+	x, err := s.session(tx)
+	if err != nil || len(list) == 0 {
+		return failure(doing, err)
+	}
+	return x.exec(ctx, doing, wakeHeld, group, ids(list))
+}
+
+// ListLocks implements [lock.Store].
+func (s *Store) ListLocks(ctx context.Context, resource skald.Resource, after lock.Key, limit int) ([]lock.Row, error) {
+	if after.Resource < resource {
+		after = lock.Key{Resource: resource} // the search begins there
+	}
+	rows, err := list(ctx, s, func(r pgx.CollectableRow) (lock.Row, error) {
+		var l lock.Row
+		err := r.Scan(append([]any{(*string)(&l.Resource), &l.Key.Key}, lockFields(&l)...)...)
+		return l, err
+	}, listLocks, string(after.Resource), after.Key, string(resource), limit)
+	return rows, failure("list semantic locks", err)
 }

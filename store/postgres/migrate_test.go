@@ -8,6 +8,9 @@ import (
 	"github.com/skald-go/skald/store/postgres"
 )
 
+// versions is how many there are of the schema.
+func versions() int { return strings.Count(postgres.Schema(), "-- Version ") }
+
 // Faults: 15.
 func TestStoresThatStartTogetherMigrateOnce(t *testing.T) {
 	url := database(t)
@@ -22,8 +25,8 @@ func TestStoresThatStartTogetherMigrateOnce(t *testing.T) {
 	}
 	starts.Wait()
 	store := open(t, connect(t, url), postgres.Config{})
-	if n := read[int](t, store, "SELECT count(*) FROM skald_migrations"); n != 1 {
-		t.Errorf("%d migrations recorded, not 1", n)
+	if n := read[int](t, store, "SELECT count(*) FROM skald_migrations"); n != versions() {
+		t.Errorf("%d migrations recorded, not %d", n, versions())
 	}
 }
 
@@ -34,8 +37,25 @@ func TestAMigrationThatWasCutShortRunsAgain(t *testing.T) {
 	_, err := pool.Exec(t.Context(), "CREATE TABLE skald_migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())")
 	must(t, err)
 	store := open(t, pool, postgres.Config{})
-	if n := read[int](t, store, "SELECT count(*) FROM skald_migrations"); n != 1 {
-		t.Errorf("%d migrations recorded, not 1", n)
+	if n := read[int](t, store, "SELECT count(*) FROM skald_migrations"); n != versions() {
+		t.Errorf("%d migrations recorded, not %d", n, versions())
+	}
+}
+
+func TestAnEarlierSchemaIsBroughtUpToDateWithWhatIsInIt(t *testing.T) {
+	pool := connect(t, database(t))
+	first, _, _ := strings.Cut(postgres.Schema(), "-- Version 2")
+	_, err := pool.Exec(t.Context(), first+"INSERT INTO skald_definitions VALUES ('order', 1, 'kept')")
+	must(t, err)
+	store := open(t, pool, postgres.Config{})
+	if n := read[int](t, store, "SELECT count(*) FROM skald_migrations"); n != versions() {
+		t.Errorf("%d migrations recorded, not %d", n, versions())
+	}
+	if n := read[int](t, store, "SELECT count(*) FROM skald_definitions WHERE fingerprint = 'kept'"); n != 1 {
+		t.Error("what was in the database is gone")
+	}
+	if n := read[int](t, store, "SELECT count(*) FROM skald_locks"); n != 0 {
+		t.Errorf("there are %d locks, and nobody took any", n)
 	}
 }
 

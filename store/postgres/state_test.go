@@ -8,6 +8,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/store/postgres"
 )
@@ -26,10 +27,13 @@ func TestWhatPostgreSQLCannotHaveAsTextStopsNobody(t *testing.T) {
 	}
 	r := records(1)[0]
 	r.Reason = bad
+	queue := lockRows([]lock.Key{{Resource: "kitchen.ticket", Key: bad}})
+	queue[0].Step = bad
 	inBatch(t, store, func(tx skald.Tx) {
 		_, err := store.LockBarriers(ctx, tx, []inbox.BarrierKey{key})
 		must(t, errors.Join(err,
 			store.SaveBarriers(ctx, tx, time.Now(), []inbox.Barrier{{BarrierKey: key, State: inbox.BarrierRefused}}),
+			store.SaveLocks(ctx, tx, queue),
 			store.Hold(ctx, tx, "g", []inbox.Held{{Message: m, State: inbox.HeldParked, Reason: "cut sh\xc3", HeldAt: time.Now()}}),
 			store.SaveSagas(ctx, tx, []saga.Record{r}),
 			store.AddHistory(ctx, tx, []saga.Entry{{Saga: r.ID, Number: 1, Detail: bad}})))
@@ -39,6 +43,11 @@ func TestWhatPostgreSQLCannotHaveAsTextStopsNobody(t *testing.T) {
 		if must(t, err); len(found) != 1 || found[0].BarrierKey != key {
 			t.Errorf("the barrier is %v", found)
 		}
+		rows, err := store.LockQueues(ctx, tx, []lock.Key{queue[0].Key})
+		if must(t, err); len(rows) != 1 || rows[0].Key != queue[0].Key {
+			t.Errorf("the queue is %v", rows)
+		}
+		must(t, store.DeleteLocks(ctx, tx, queue))
 		want := inbox.ChannelKey{Channel: m.Channel, Key: bad}
 		blocked, held, err := store.HeldAmong(ctx, tx, "g", []inbox.ChannelKey{want}, []skald.ID{m.ID})
 		if must(t, err); len(blocked) != 1 || blocked[0] != want || len(held) != 1 {
@@ -49,6 +58,9 @@ func TestWhatPostgreSQLCannotHaveAsTextStopsNobody(t *testing.T) {
 			t.Errorf("the held do is %v", dos)
 		}
 	})
+	if n := count(t, store, "skald_locks"); n != 0 {
+		t.Errorf("%d rows of locks are left", n)
+	}
 	held, err := store.ListHeld(ctx, "g", 0, 10)
 	if must(t, err); len(held) != 1 || held[0].Message.Key != bad {
 		t.Errorf("held are %v", held)

@@ -14,7 +14,7 @@ import (
 // The scan targets of this file implement pgtype's interfaces for pgx's own transactions, and
 // sql.Scanner for those of database/sql.
 
-// idColumn scans an id.
+// idColumn scans an id, and NULL: the zero id.
 type idColumn skald.ID
 
 // ScanUUID implements [pgtype.UUIDScanner].
@@ -25,6 +25,10 @@ func (c *idColumn) ScanUUID(v pgtype.UUID) error {
 
 // Scan implements [sql.Scanner].
 func (c *idColumn) Scan(value any) error {
+	if value == nil {
+		*c = idColumn{}
+		return nil
+	}
 	s, ok := value.(string)
 	if !ok {
 		return fmt.Errorf("id read as %T, not as text", value)

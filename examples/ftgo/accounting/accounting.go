@@ -86,46 +86,60 @@ func (a *accounting) openAccount(ctx context.Context, tx *sql.Tx, c consumerapi.
 	return nil
 }
 
-// authorize reserves the amount, or declines for good.
+// authorize reserves the amount, or declines for good. One whose reversal came first reserves nothing.
 func (a *accounting) authorize(ctx context.Context, tx *sql.Tx, c accountingapi.Charge) (accountingapi.Authorized, error) {
-	found, err := a.charged(ctx, tx, c)
-	if err != nil {
+	if c.Amount < 0 {
+		return accountingapi.Authorized{}, fmt.Errorf("order %s: the negative amount %s", c.OrderID, c.Amount)
+	}
+	charged := authorization{id: skald.NewID().String(), orderID: c.OrderID, consumerID: c.ConsumerID, amount: c.Amount}
+	var err error
+	if charged.state, err = a.begin(ctx, tx, c.OrderID, c.ConsumerID); err != nil {
 		return accountingapi.Authorized{}, err
 	}
-	charged := authorization{
-		id: skald.NewID().String(), orderID: c.OrderID, consumerID: c.ConsumerID, amount: c.Amount, state: Authorized,
+	on, fits, err := a.hold(ctx, tx, c.ConsumerID, charged.holds())
+	if err == nil {
+		err = on.covers(c)
 	}
-	if available := found.available(); available < c.Amount {
+	switch {
+	case err != nil:
+		return accountingapi.Authorized{}, err
+	case !fits:
 		charged.state = Declined
 		if err := a.decline(ctx, tx, charged); err != nil {
 			return accountingapi.Authorized{}, err
 		}
-		return accountingapi.Authorized{}, overCredit(c.Amount, available).Keep()
+		return accountingapi.Authorized{}, overCredit(c.Amount, on.available()).Keep()
 	}
-	found.authorized += c.Amount
-	return accountingapi.Authorized{AuthorizationID: charged.id}, a.reserve(ctx, tx, charged, found)
+	return accountingapi.Authorized{AuthorizationID: charged.id}, a.reserve(ctx, tx, charged, on)
 }
 
 func overCredit(amount, available money.Amount) *skald.Refusal {
 	return skald.Refusef(accountingapi.RefusedDeclined, "the total of %s is over the available credit of %s", amount, available)
 }
 
-// charged is the account to charge. One that is not open yet, or older than the version which the
-// order relies on, cannot tell: that is no refusal but a reason to wait.
-func (a *accounting) charged(ctx context.Context, tx *sql.Tx, c accountingapi.Charge) (account, error) {
-	found, ok, err := a.store.find(ctx, tx, c.ConsumerID)
-	switch {
-	case err != nil:
-		return account{}, err
-	case !ok:
-		return account{}, fmt.Errorf("the account of consumer %s is not open yet", c.ConsumerID)
-	case found.consumerVersion < c.ConsumerVersion:
-		return account{}, fmt.Errorf("the account of consumer %s knows version %d, the order relies on %d",
-			c.ConsumerID, found.consumerVersion, c.ConsumerVersion)
-	case c.Amount < 0:
-		return account{}, fmt.Errorf("order %s: the negative amount %s", c.OrderID, c.Amount)
+// hold has an account hold so much more, or less if that is negative, and returns it as it is then. When its credit does
+// not suffice, fits is false and it is as it was.
+func (a *accounting) hold(ctx context.Context, tx *sql.Tx, consumer string, more money.Amount) (on account, fits bool, err error) {
+	for {
+		if fits, err = a.store.authorize(ctx, tx, consumer, more); err != nil {
+			return on, false, err
+		}
+		on, _, err = a.store.find(ctx, tx, consumer) // it is there: its row has just been looked for
+		if err != nil || fits || on.available() < more {
+			return on, fits, err
+		}
+		// Somebody gave credit back between the refusal and the look. Now the row is locked: it fits.
 	}
-	return found, nil
+}
+
+// covers is an error when the account is older than the version of the consumer which the order relies on: it cannot tell,
+// which is no refusal but a reason to wait.
+func (a account) covers(c accountingapi.Charge) error {
+	if a.consumerVersion < c.ConsumerVersion {
+		return fmt.Errorf("the account of consumer %s knows version %d, the order relies on %d",
+			c.ConsumerID, a.consumerVersion, c.ConsumerVersion)
+	}
+	return nil
 }
 
 func (a *accounting) decline(ctx context.Context, tx *sql.Tx, declined authorization) error {
@@ -135,15 +149,13 @@ func (a *accounting) decline(ctx context.Context, tx *sql.Tx, declined authoriza
 	return a.audit.Effect(ctx, tx, declined.orderID, stepAuthorize, audit.Decline)
 }
 
+// reserve records an authorization that the account, as it is now, holds already.
 func (a *accounting) reserve(ctx context.Context, tx *sql.Tx, charged authorization, after account) error {
 	at := time.Now().UnixMicro()
-	if err := a.store.setAuthorized(ctx, tx, charged.consumerID, after); err != nil {
-		return err
-	}
 	if err := a.store.addAuthorization(ctx, tx, charged, at); err != nil {
 		return err
 	}
-	if err := a.store.post(ctx, tx, transfer(charged, charged.amount, after), at); err != nil {
+	if err := a.store.post(ctx, tx, transfer(charged, charged.holds(), after), at); err != nil {
 		return err
 	}
 	return a.audit.Effect(ctx, tx, charged.orderID, stepAuthorize, audit.Do)

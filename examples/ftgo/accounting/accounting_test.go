@@ -8,6 +8,7 @@ import (
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/host"
 	"github.com/skald-go/skald/examples/ftgo/hosttest"
 	"github.com/skald-go/skald/examples/ftgo/money"
@@ -192,27 +193,31 @@ func anAuthorizationIsRevisedAndReversed(t *testing.T, on hosttest.Store) {
 		amount     money.Amount
 		authorized int
 		declined   bool
-	}{{"o/1", 900, 1000, false}, {"o/2", 901, 1000, true}, {"o/3", 900, 1000, false}, {"o/4", 0, 100, false}, {"o/5", 300, 400, false}} {
+		versions   orderapi.Versions
+	}{
+		{"o/1", 900, 1000, false, orderapi.Versions{From: 1, To: 2}},
+		{"o/2", 901, 1000, true, orderapi.Versions{From: 2, To: 3}},
+		{"o/3", 900, 1000, false, orderapi.Versions{From: 2, To: 4}}, // a declined one makes no version
+		{"o/4", 0, 100, false, orderapi.Versions{From: 4, To: 5}},
+		{"o/5", 300, 400, false, orderapi.Versions{From: 5, To: 6}},
+	} {
 		_, declined := skald.AsRefusal(revise(t, a, h, accountingapi.Revision{
-			OrderID: "o", ConsumerID: consumerID, Operation: step.operation, Amount: step.amount,
+			OrderID: "o", ConsumerID: consumerID, Operation: step.operation, Versions: step.versions, Amount: step.amount,
 		}))
 		if n := hosttest.Count(t, h, `SELECT authorized FROM accounts`); n != step.authorized || declined != step.declined {
 			t.Errorf("%s: %d authorized, declined: %t", step.operation, n, declined)
 		}
 	}
-	reverse := func(consumer string) error {
-		return hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
-			_, err := a.reverse(ctx, tx, accountingapi.Reversal{OrderID: "o", ConsumerID: consumer, Operation: "o/6"})
-			return err
-		})
-	}
-	if err := reverse("somebody"); err == nil {
+	if err := reverse(t, a, h, "somebody", 6, 7); err == nil {
 		t.Error("somebody else's authorization was reversed")
 	}
-	if err := reverse(consumerID); err != nil {
+	if refusal, refused := skald.AsRefusal(reverse(t, a, h, consumerID, 4, 7)); !refused || refusal.Code != accountingapi.RefusedOrderChanged {
+		t.Error("reversed as it was before it was revised")
+	}
+	if err := reverse(t, a, h, consumerID, 6, 7); err != nil {
 		t.Fatal(err)
 	}
-	if err := reverse(consumerID); err == nil {
+	if err := reverse(t, a, h, consumerID, 6, 7); err == nil {
 		t.Error("reversed twice")
 	}
 	for query, want := range map[string]int{
@@ -231,6 +236,17 @@ func anAuthorizationIsRevisedAndReversed(t *testing.T, on hosttest.Store) {
 			t.Errorf("%s: %d, want %d", query, got, want)
 		}
 	}
+}
+
+// reverse reverses order o's authorization.
+func reverse(t *testing.T, a *accounting, h host.Host, consumer string, from, to int64) error {
+	t.Helper()
+	return hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := a.reverse(ctx, tx, accountingapi.Reversal{
+			OrderID: "o", ConsumerID: consumer, Operation: "o/6", Versions: orderapi.Versions{From: from, To: to},
+		})
+		return err
+	})
 }
 
 // revise revises and keeps the handler's writes where the runtime would.

@@ -3,6 +3,7 @@ package accounting
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"github.com/skald-go/skald"
@@ -43,8 +44,13 @@ func (a *accounting) orderCreated(ctx context.Context, tx *sql.Tx, o orderapi.Cr
 	if err != nil {
 		return err
 	}
-	c := accountingapi.Charge{OrderID: o.OrderID, ConsumerID: o.ConsumerID, ConsumerVersion: o.ConsumerVersion, Amount: o.Total}
-	on, err := a.charged(ctx, tx, c)
+	on, ok, err := a.store.find(ctx, tx, o.ConsumerID)
+	if err == nil && !ok {
+		err = fmt.Errorf("the account of consumer %s is not open yet", o.ConsumerID)
+	}
+	if err == nil {
+		err = on.covers(accountingapi.Charge{ConsumerID: o.ConsumerID, ConsumerVersion: o.ConsumerVersion})
+	}
 	if err != nil {
 		return err
 	}
@@ -60,7 +66,7 @@ func (a *accounting) orderCreated(ctx context.Context, tx *sql.Tx, o orderapi.Cr
 	if seen != seenAll {
 		return nil
 	}
-	return a.charge(ctx, tx, on, opened)
+	return a.charge(ctx, tx, opened)
 }
 
 func (a *accounting) consumerVerified(ctx context.Context, tx *sql.Tx, o orderapi.About) error {
@@ -81,16 +87,21 @@ func (a *accounting) validated(ctx context.Context, tx *sql.Tx, order string, by
 	if err != nil {
 		return err
 	}
-	on, _, err := a.store.find(ctx, tx, opened.consumerID) // found when the authorization was opened
-	if err != nil {
-		return err
-	}
-	return a.charge(ctx, tx, on, opened)
+	return a.charge(ctx, tx, opened)
 }
 
 // charge is the pivot: the PENDING authorization becomes live, or is declined for good.
-func (a *accounting) charge(ctx context.Context, tx *sql.Tx, on account, opened authorization) error {
-	if available := on.available(); available < opened.amount {
+func (a *accounting) charge(ctx context.Context, tx *sql.Tx, opened authorization) error {
+	charged := opened
+	var err error
+	if charged.state, err = a.begin(ctx, tx, opened.orderID, opened.consumerID); err != nil {
+		return err
+	}
+	on, fits, err := a.change(ctx, tx, opened, charged)
+	if err != nil {
+		return err
+	}
+	if !fits {
 		if err := a.close(ctx, tx, opened); err != nil {
 			return err
 		}
@@ -98,12 +109,7 @@ func (a *accounting) charge(ctx context.Context, tx *sql.Tx, on account, opened 
 			return err
 		}
 		return outbox.Publish(ctx, a.service.Outbox(), tx, accountingapi.CardAuthorizationFailed,
-			orderapi.Failed(opened.orderID, overCredit(opened.amount, available)))
-	}
-	charged := opened
-	charged.state = Authorized
-	if err := a.change(ctx, tx, on, opened, charged); err != nil {
-		return err
+			orderapi.Failed(opened.orderID, overCredit(opened.amount, on.available())))
 	}
 	if err := a.audit.Effect(ctx, tx, opened.orderID, stepAuthorize, audit.Do); err != nil {
 		return err

@@ -89,7 +89,7 @@ func aCardIsChargedOnceEverythingIsSeen(t *testing.T, on hosttest.Store) {
 // stateOf is the state of an order's authorization; empty when there is none.
 func stateOf(t *testing.T, h host.Host, order string) State {
 	t.Helper()
-	for _, state := range []State{Pending, Authorized, Declined} {
+	for _, state := range []State{Pending, Authorized, Declined, Reversed} {
 		if hosttest.Count(t, h, `SELECT count(*) FROM authorizations WHERE order_id = ? AND state = ?`, order, string(state)) == 1 {
 			return state
 		}

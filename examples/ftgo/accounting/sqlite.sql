@@ -26,6 +26,12 @@ CREATE TABLE IF NOT EXISTS evidence (
     seen     INTEGER NOT NULL -- bits: 1 OrderCreated, 2 ConsumerVerified, 4 TicketCreated
 ) WITHOUT ROWID;
 
+-- The operations on an order's authorization: which were applied, and which wait for an earlier one.
+CREATE TABLE IF NOT EXISTS versions (
+    order_id TEXT NOT NULL PRIMARY KEY,
+    file     TEXT NOT NULL -- JSON, of package isolation
+) WITHOUT ROWID;
+
 -- Double entry: every posting is one debit and one credit of the same amount. A consumer has
 -- three accounts: "limit" (what was granted, grows by credit), "available" and "authorized" (where
 -- it is, grow by debit); so limit = available + authorized after every posting.

@@ -22,7 +22,9 @@ ON CONFLICT (consumer_id) DO NOTHING`
 
 	selectAccount = `SELECT consumer_version, credit_limit, authorized FROM accounts WHERE consumer_id = ?`
 
-	updateAuthorized = `UPDATE accounts SET authorized = ? WHERE consumer_id = ?`
+	// A delta: what is authorized is never set to a value that was read before.
+	addAuthorized = `
+UPDATE accounts SET authorized = authorized + ?1 WHERE consumer_id = ?2 AND authorized + ?1 BETWEEN 0 AND credit_limit`
 
 	insertAuthorization = `
 INSERT INTO authorizations (id, order_id, consumer_id, amount, state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
@@ -37,6 +39,12 @@ INSERT INTO authorizations (id, order_id, consumer_id, amount, state, created_at
 INSERT INTO evidence (order_id, seen) VALUES (?, ?)
 ON CONFLICT (order_id) DO UPDATE SET seen = evidence.seen | excluded.seen
 RETURNING seen`
+
+	insertVersions = `INSERT INTO versions (order_id, file) VALUES (?, ?) ON CONFLICT (order_id) DO NOTHING`
+
+	selectVersions = `SELECT file FROM versions WHERE order_id = ?`
+
+	updateVersions = `UPDATE versions SET file = ? WHERE order_id = ?`
 
 	insertPosting = `
 INSERT INTO ledger (posting, consumer_id, order_id, account, side, amount, balance, at)

@@ -48,13 +48,13 @@ func done(saga int, steps ...string) string {
 var world = map[string]string{
 	"order": `
 		INSERT INTO orders VALUES
-			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 0, 'k1', x'00', 1, 2),
-			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', '', 0, 'k2', x'00', 1, 2),
-			('o3', 'c1', 'r1', 'CANCELLED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 1, NULL, NULL, 1, 2),
-			('o4', 'c1', 'r1', 'APPROVED', 3000, '[{"menuItemId":"pie","name":"Pie","quantity":2,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 2, NULL, NULL, 1, 2),
-			('o5', 'c2', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'parallel', '', '', 0, NULL, NULL, 1, 2),
-			('o6', 'c2', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'parallel', 'declined', '', 0, NULL, NULL, 1, 2),
-			('o7', 'c2', 'r1', 'REJECTED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'parallel', 'zone', '', 0, NULL, NULL, 1, 2);
+			('o1', 'c1', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 0, 1, 'k1', x'00', 1, 2),
+			('o2', 'c1', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'orchestration', 'declined', '', 0, 1, 'k2', x'00', 1, 2),
+			('o3', 'c1', 'r1', 'CANCELLED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 1, 1, NULL, NULL, 1, 2),
+			('o4', 'c1', 'r1', 'APPROVED', 3000, '[{"menuItemId":"pie","name":"Pie","quantity":2,"price":"15.00"}]', 'z', 's', 'orchestration', '', '', 2, 1, NULL, NULL, 1, 2),
+			('o5', 'c2', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'parallel', '', '', 0, 1, NULL, NULL, 1, 2),
+			('o6', 'c2', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'parallel', 'declined', '', 0, 1, NULL, NULL, 1, 2),
+			('o7', 'c2', 'r1', 'REJECTED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'parallel', 'zone', '', 0, 1, NULL, NULL, 1, 2);
 		INSERT INTO consumer_replica VALUES ('c1', 1, NULL), ('c2', 1, NULL);
 		INSERT INTO restaurant_replica VALUES ('r1', 1, '{}');
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES

@@ -6,9 +6,9 @@ package check_test
 var choreographed = map[string]string{
 	"order": `
 		INSERT INTO orders VALUES
-			('o8', 'c3', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'choreography', '', '', 0, NULL, NULL, 1, 2),
-			('o81', 'c3', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'choreography', 'declined', '', 0, NULL, NULL, 1, 2),
-			('o82', 'c3', 'r1', 'REJECTED', 1500, '[{"menuItemId":"fugu","name":"Fugu","quantity":1,"price":"15.00"}]', 'z', 's', 'choreography', 'limit', '', 0, NULL, NULL, 1, 2);
+			('o8', 'c3', 'r1', 'APPROVED', 1500, '[{"menuItemId":"pie","name":"Pie","quantity":1,"price":"15.00"}]', 'z', 's', 'choreography', '', '', 0, 1, NULL, NULL, 1, 2),
+			('o81', 'c3', 'r1', 'REJECTED', 90000, '[{"menuItemId":"pie","name":"Pie","quantity":60,"price":"15.00"}]', 'z', 's', 'choreography', 'declined', '', 0, 1, NULL, NULL, 1, 2),
+			('o82', 'c3', 'r1', 'REJECTED', 1500, '[{"menuItemId":"fugu","name":"Fugu","quantity":1,"price":"15.00"}]', 'z', 's', 'choreography', 'limit', '', 0, 1, NULL, NULL, 1, 2);
 		INSERT INTO consumer_replica VALUES ('c3', 1, NULL);
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES
 			({80}, 'order.create-choreographed', 1, 'o8', '', 'completed', 'ftgo.order.order-approved', '', x'', x'', '', '', NULL, 1, 2, 9),

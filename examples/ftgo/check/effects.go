@@ -43,6 +43,13 @@ var sagaSteps = map[string][]step{
 		{"confirm ticket", "kitchen", final},
 		{"approve order", "order", final},
 	},
+	"order.create-large": {
+		{"create order", "order", undoable},
+		{"create ticket", "kitchen", undoable},
+		{"authorize card", "accounting", final},
+		{"confirm ticket", "kitchen", final},
+		{"approve order", "order", final},
+	},
 	// Its branches change nothing, so that one order of undoing holds for all of it.
 	"order.create-parallel": {
 		{"create order", "order", undoable},

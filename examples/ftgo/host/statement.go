@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/skald-go/skald"
 )
 
 // Query is a statement to prepare, and where to put it.
@@ -42,6 +44,25 @@ func (h Host) Prepare(ctx context.Context, owner string, queries ...Query) error
 		*q.Into = statement
 	}
 	return errors.Join(faults...)
+}
+
+// Text is the statement as it is executed.
+func (s Statement) Text() string { return s.text }
+
+// In is the transaction, for what executes the statement by its text: the prepared one is executed then.
+func (s Statement) In(tx *sql.Tx) skald.Tx { return executing{tx, s} }
+
+type executing struct {
+	*sql.Tx
+	statement Statement
+}
+
+// ExecContext implements [skald.Tx].
+func (e executing) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	if text != e.statement.text {
+		return e.Tx.ExecContext(ctx, text, args...)
+	}
+	return Exec(ctx, e.Tx, e.statement, args...)
 }
 
 // Exec runs a statement in a transaction of the service's runtime.

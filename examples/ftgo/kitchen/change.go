@@ -10,6 +10,7 @@ import (
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
+	"github.com/skald-go/skald/isolation"
 )
 
 // beginCancel locks the ticket, or refuses because the kitchen is at work on it.
@@ -34,9 +35,19 @@ func (k *kitchen) confirmCancel(ctx context.Context, tx *sql.Tx, c kitchenapi.Ch
 	return kitchenapi.Done{}, k.audit.Effect(ctx, tx, c.Operation, stepConfirmCancel, audit.Do)
 }
 
-// beginRevise checks the new items and locks the ticket, or refuses as beginCancel does.
+// beginRevise checks the new items and locks the ticket, or refuses as beginCancel does. The menu must be the one that they were
+// priced by: it is read again here, and whoever has priced them by another does so again.
 func (k *kitchen) beginRevise(ctx context.Context, tx *sql.Tx, r kitchenapi.Revision) (kitchenapi.Done, error) {
-	if err := k.check(ctx, tx, r.RestaurantID, r.RestaurantVersion, r.LineItems); err != nil {
+	restaurant, err := k.restaurant(ctx, tx, r.RestaurantID, r.RestaurantVersion)
+	if err != nil {
+		return kitchenapi.Done{}, err
+	}
+	err = isolation.Unchanged(int64(r.RestaurantVersion), int64(restaurant.Version),
+		skald.Refusef(kitchenapi.RefusedMenuChanged, "the menu is at version %d, the items were priced by version %d", restaurant.Version, r.RestaurantVersion))
+	if err == nil {
+		err = checkItems(restaurant, r.LineItems)
+	}
+	if err != nil {
 		return kitchenapi.Done{}, err
 	}
 	items, err := json.Marshal(r.LineItems)

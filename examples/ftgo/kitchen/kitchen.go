@@ -73,7 +73,11 @@ func open(ctx context.Context, h host.Host) (*kitchen, error) {
 
 // create refuses what is not on the menu.
 func (k *kitchen) create(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket) (kitchenapi.Created, error) {
-	if err := k.check(ctx, tx, t.RestaurantID, t.RestaurantVersion, t.LineItems); err != nil {
+	restaurant, err := k.restaurant(ctx, tx, t.RestaurantID, t.RestaurantVersion)
+	if err != nil {
+		return kitchenapi.Created{}, err
+	}
+	if err := checkItems(restaurant, t.LineItems); err != nil {
 		return kitchenapi.Created{}, err
 	}
 	if err := k.store.add(ctx, tx, t, time.Now().UnixMicro()); err != nil {
@@ -82,21 +86,22 @@ func (k *kitchen) create(ctx context.Context, tx *sql.Tx, t kitchenapi.NewTicket
 	return kitchenapi.Created{TicketID: t.TicketID}, k.audit.Effect(ctx, tx, t.TicketID, stepCreate, audit.Do)
 }
 
-// check looks the items up in the restaurant's menu. A replica that is behind the version which the
-// order relies on cannot tell: that is no refusal but a reason to wait.
-func (k *kitchen) check(ctx context.Context, tx *sql.Tx, restaurantID string, version int, items []kitchenapi.LineItem) error {
-	restaurant, ok, err := k.restaurants.Find(ctx, tx, restaurantID)
+// restaurant finds a restaurant in the replica. One that is behind the version which the order relies on
+// cannot tell: that is no refusal but a reason to wait.
+func (k *kitchen) restaurant(ctx context.Context, tx *sql.Tx, id string, version int) (*replica.Restaurant, error) {
+	found, ok, err := k.restaurants.Find(ctx, tx, id)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case !ok:
-		return fmt.Errorf("restaurant %s is not in the replica yet", restaurantID)
-	case restaurant.Version < version:
-		return fmt.Errorf("restaurant %s is at version %d in the replica, the order relies on %d", restaurantID, restaurant.Version, version)
+		return nil, fmt.Errorf("restaurant %s is not in the replica yet", id)
+	case found.Version < version:
+		return nil, fmt.Errorf("restaurant %s is at version %d in the replica, the order relies on %d", id, found.Version, version)
 	}
-	return checkItems(restaurant, items)
+	return found, nil
 }
 
+// checkItems looks the items up in the restaurant's menu.
 func checkItems(restaurant *replica.Restaurant, items []kitchenapi.LineItem) error {
 	if len(items) == 0 {
 		return skald.Refuse(kitchenapi.RefusedQuantity, "there is nothing to prepare")

@@ -282,17 +282,18 @@ func sequence(t *testing.T, k *kitchen, want string, steps ...func() error) {
 func TestARevisionIsCheckedAgainstTheMenu(t *testing.T) {
 	k, h := openKitchen(t, hosttest.SQLite)
 	replicate(t, h, 1)
+	replicate(t, h, 2)
 	put(t, h, Accepted)
 	for _, test := range []struct {
 		version int
 		item    string
-		refused bool
-	}{{1, "pie", true}, {2, "soup", false}} {
+		code    string
+	}{{2, "pie", kitchenapi.RefusedUnknownItem}, {1, "soup", kitchenapi.RefusedMenuChanged}, {3, "soup", ""}} {
 		err := do(t, h, k.beginRevise, kitchenapi.Revision{
 			TicketID: ticketID, RestaurantID: "r", RestaurantVersion: test.version,
 			LineItems: []kitchenapi.LineItem{{MenuItemID: test.item, Quantity: 1}},
 		})
-		if _, refused := skald.AsRefusal(err); err == nil || refused != test.refused {
+		if refusal, refused := skald.AsRefusal(err); err == nil || refused != (test.code != "") || refused && refusal.Code != test.code {
 			t.Errorf("%s at version %d: %v", test.item, test.version, err)
 		}
 	}

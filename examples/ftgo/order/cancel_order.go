@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 
+	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
@@ -21,24 +22,32 @@ const (
 )
 
 // cancelOrderSaga is the cancel of an approved order: until the money is given back the kitchen can
-// refuse, and then everything is as it was.
+// refuse, and then everything is as it was. So the money is given back no sooner: others could spend it.
 func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 	return saga.Definition[cancellation]{
 		Name: "order.cancel", Version: 1,
 		Compensatable: []saga.Compensatable[cancellation]{
-			{Name: stepBeginCancel, Do: saga.Local(o.beginCancel), Undo: saga.Local(o.undoCancel)},
 			{
-				Name: stepCancelTicket,
-				Do:   saga.Call(kitchenapi.BeginCancelTicket, cancellation.ticket).Refused((*cancellation).because),
-				Undo: saga.Call(kitchenapi.UndoCancelTicket, cancellation.ticket),
+				Name: stepBeginCancel, Do: saga.Local(o.beginCancel), Undo: saga.Local(o.undoCancel),
+				Lowers: []skald.Resource{orderapi.Orders},
+			},
+			{
+				Name:   stepCancelTicket,
+				Do:     saga.Call(kitchenapi.BeginCancelTicket, cancellation.ticket).Refused((*cancellation).because),
+				Undo:   saga.Call(kitchenapi.UndoCancelTicket, cancellation.ticket),
+				Lowers: []skald.Resource{kitchenapi.Tickets},
 			},
 		},
 		Pivot: saga.Step[cancellation]{
 			Name: stepReverse, Bar: pivotBar,
-			Do: saga.Call(accountingapi.ReverseAuthorization, cancellation.reversal).Refused((*cancellation).because),
+			Do:     saga.Call(accountingapi.ReverseAuthorization, cancellation.reversal).Refused((*cancellation).because),
+			Raises: []skald.Resource{accountingapi.Accounts},
 		},
 		Retriable: []saga.Step[cancellation]{
-			{Name: stepConfirmTicketCancel, Do: saga.Call(kitchenapi.ConfirmCancelTicket, cancellation.ticket)},
+			{
+				Name: stepConfirmTicketCancel, Do: saga.Call(kitchenapi.ConfirmCancelTicket, cancellation.ticket),
+				Raises: []skald.Resource{kitchenapi.Tickets}, // the kitchen's time is its own again
+			},
 			{Name: stepConfirmCancel, Do: saga.Call(orderapi.ConfirmCancelOrder, cancellation.order)},
 		},
 	}
@@ -52,7 +61,7 @@ func (c cancellation) ticket() kitchenapi.Change {
 }
 
 func (c cancellation) reversal() accountingapi.Reversal {
-	return accountingapi.Reversal{OrderID: c.OrderID, ConsumerID: c.ConsumerID, Operation: c.Operation}
+	return accountingapi.Reversal{OrderID: c.OrderID, ConsumerID: c.ConsumerID, Operation: c.Operation, Versions: c.Versions}
 }
 
 func (c cancellation) order() orderapi.Change {
@@ -60,7 +69,7 @@ func (c cancellation) order() orderapi.Change {
 }
 
 func (o *orders) beginCancel(ctx context.Context, tx *sql.Tx, c *cancellation) error {
-	return o.hold(ctx, tx, c.operation, orderapi.CancelPending, stepBeginCancel)
+	return o.hold(ctx, tx, &c.operation, orderapi.CancelPending, stepBeginCancel)
 }
 
 func (o *orders) undoCancel(ctx context.Context, tx *sql.Tx, c *cancellation) error {

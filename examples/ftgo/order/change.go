@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
@@ -17,6 +18,8 @@ type operation struct {
 	Operation  string `json:"operation"` // see [orderapi.Operation]
 	OrderID    string `json:"orderId"`
 	ConsumerID string `json:"consumerId"`
+	// Versions of the order: From is read when the saga takes hold of it, and again whenever it has to start again.
+	orderapi.Versions
 	refused
 }
 
@@ -53,10 +56,13 @@ func (o *orders) revise(w http.ResponseWriter, r *http.Request) error {
 		revised.operation = begun
 		return o.reviseOrder.Start(ctx, tx, begun.Operation, revised)
 	})
+	if refusal, refused := skald.AsRefusal(err); refused { // a moment ago the menu was another
+		err = httpkit.NewProblem(http.StatusUnprocessableEntity, "%s", refusal.Message)
+	}
 	return accept(w, change{ID: id, State: orderapi.RevisionPending}, err)
 }
 
-// draftRevision checks the new line items against the replicas, as for a new order, and prices them.
+// draftRevision checks the new line items against the replicas, as for a new order. The saga prices them.
 func (o *orders) draftRevision(ctx context.Context, id string, asked revisionRequest) (revision, error) {
 	now, ok, err := o.store.standing(ctx, nil, id)
 	if err := now.changeable(ok, err); err != nil {
@@ -67,10 +73,8 @@ func (o *orders) draftRevision(ctx context.Context, id string, asked revisionReq
 		return revision{}, err
 	}
 	var fields httpkit.Fields
-	items, total := price(&fields, asked.LineItems, ordering, restaurant)
-	return revision{
-		RestaurantID: restaurant.ID, RestaurantVersion: restaurant.Version, LineItems: items, Total: total,
-	}, fields.Err()
+	price(&fields, asked.LineItems, ordering, restaurant)
+	return revision{RestaurantID: restaurant.ID, Asked: asked.LineItems}, fields.Err()
 }
 
 // begin starts a saga on an order, unless another one holds it: the order's state is looked at and
@@ -83,6 +87,7 @@ func (o *orders) begin(ctx context.Context, id string, start func(context.Contex
 		}
 		return start(ctx, tx, operation{
 			Operation: orderapi.Operation(id, now.operations+1), OrderID: id, ConsumerID: now.consumerID,
+			Versions: orderapi.Versions{To: orderapi.FirstVersion + int64(now.operations) + 1},
 		})
 	})
 }
@@ -105,9 +110,10 @@ func (s standing) changeable(found bool, err error) error {
 }
 
 // hold is the first step of an operation: the order enters the pending state that keeps all others
-// off it. There are no streams to tell: an approved order has none.
-func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun operation, in orderapi.State, step string) error {
-	if err := o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()}); err != nil {
+// off it, and the saga reads the version that all of it is decided on. There are no streams to tell: an approved order has none.
+func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun *operation, in orderapi.State, step string) (err error) {
+	begun.From, err = o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()})
+	if err != nil {
 		return err
 	}
 	return o.audit.Effect(ctx, tx, begun.Operation, step, audit.Do)

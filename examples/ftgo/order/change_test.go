@@ -173,7 +173,8 @@ func TestInstancesDoNotHoldAnOrderTwice(t *testing.T) {
 				if err := now.changeable(ok, err); err != nil {
 					return err
 				}
-				return s.hold(ctx, tx, change{ID: id, State: orderapi.CancelPending})
+				_, err = s.hold(ctx, tx, change{ID: id, State: orderapi.CancelPending})
+				return err
 			})
 		}()
 	}

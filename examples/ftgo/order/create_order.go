@@ -10,6 +10,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
+	"github.com/skald-go/skald/examples/ftgo/api/restaurantapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
@@ -35,21 +36,35 @@ func (o *orders) createOrderSaga() saga.Definition[creation] {
 	return saga.Definition[creation]{
 		Name: "order.create", Version: 1,
 		Compensatable: []saga.Compensatable[creation]{
-			{Name: stepCreate, Do: saga.Local(o.create), Undo: saga.Local(o.reject)},
-			{Name: stepVerify, Do: saga.Call(consumerapi.VerifyConsumer, creation.verification).Refused((*creation).because)},
 			{
-				Name: stepCreateTicket,
-				Do:   saga.Call(kitchenapi.CreateTicket, creation.newTicket).Refused((*creation).because),
-				Undo: saga.Call(kitchenapi.RejectTicket, creation.ticket),
+				Name: stepCreate, Do: saga.Local(o.create), Undo: saga.Local(o.reject),
+				Reads: []skald.Resource{consumerapi.Consumers, restaurantapi.Restaurants}, // by its replicas
+			},
+			{
+				Name: stepVerify, Do: saga.Call(consumerapi.VerifyConsumer, creation.verification).Refused((*creation).because),
+				Reads: []skald.Resource{consumerapi.Consumers},
+			},
+			{
+				Name:  stepCreateTicket,
+				Do:    saga.Call(kitchenapi.CreateTicket, creation.newTicket).Refused((*creation).because),
+				Undo:  saga.Call(kitchenapi.RejectTicket, creation.ticket),
+				Reads: []skald.Resource{restaurantapi.Restaurants}, Lowers: []skald.Resource{kitchenapi.Tickets},
 			},
 		},
 		Pivot: saga.Step[creation]{
 			Name: stepAuthorize, Bar: pivotBar,
-			Do: saga.Call(accountingapi.AuthorizeCard, creation.charge).Refused((*creation).because),
+			Do:     saga.Call(accountingapi.AuthorizeCard, creation.charge).Refused((*creation).because),
+			Lowers: []skald.Resource{accountingapi.Accounts},
 		},
 		Retriable: []saga.Step[creation]{
-			{Name: stepConfirmTicket, Do: saga.Call(kitchenapi.ConfirmTicket, creation.ticket)},
-			{Name: stepApprove, Do: saga.Call(orderapi.ApproveOrder, creation.approval)},
+			{
+				Name: stepConfirmTicket, Do: saga.Call(kitchenapi.ConfirmTicket, creation.ticket),
+				Raises: []skald.Resource{kitchenapi.Tickets}, // for the kitchen to take
+			},
+			{
+				Name: stepApprove, Do: saga.Call(orderapi.ApproveOrder, creation.approval),
+				Raises: []skald.Resource{orderapi.Orders}, // for whoever cancels or revises it
+			},
 		},
 	}
 }

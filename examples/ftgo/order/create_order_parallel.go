@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 
+	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/api/restaurantapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
@@ -28,11 +29,12 @@ func (o *orders) createOrderParallelSaga() saga.Definition[creation] {
 		{Name: groupValidate, Parallel: [][]saga.Compensatable[creation]{
 			{verify},
 			{{
-				Name: stepValidateDetails,
-				Do:   saga.Call(restaurantapi.ValidateOrderDetails, creation.details).Refused((*creation).because),
+				Name:  stepValidateDetails,
+				Do:    saga.Call(restaurantapi.ValidateOrderDetails, creation.details).Refused((*creation).because),
+				Reads: []skald.Resource{restaurantapi.Restaurants},
 			}},
 		}},
-		{Name: stepValidateOrder, Do: saga.Local(o.validated)},
+		{Name: stepValidateOrder, Do: saga.Local(o.validated), Reads: []skald.Resource{orderapi.Orders}},
 		createTicket,
 	}
 	return d

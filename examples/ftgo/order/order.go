@@ -79,7 +79,9 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	service.HandleCommand(h.Service, orderapi.ApproveOrder, o.approve)
 	service.HandleCommand(h.Service, orderapi.ConfirmCancelOrder, o.confirmCancel)
 	service.HandleCommand(h.Service, orderapi.ConfirmReviseOrder, o.confirmRevise)
-	o.registerStyles()
+	if err := o.registerStyles(); err != nil {
+		return nil, err
+	}
 	o.cancelOrder = saga.Register(h.Service, o.cancelOrderSaga())
 	o.reviseOrder = saga.Register(h.Service, o.reviseOrderSaga())
 	return o.routes(), nil

@@ -78,6 +78,8 @@ type answers struct {
 	details func(restaurantapi.OrderDetails) error
 	charge  func(accountingapi.Charge) error
 	reverse func(accountingapi.Reversal) error
+	ticket  func(kitchenapi.Revision) error
+	revise  func(accountingapi.Revision) error
 }
 
 func newWorldWith(t *testing.T, on hosttest.Store, say answers) *world {
@@ -102,13 +104,16 @@ func newWorldWith(t *testing.T, on hosttest.Store, say answers) *world {
 	answer(o, kitchenapi.BeginCancelTicket, nil)
 	answer(o, kitchenapi.UndoCancelTicket, nil)
 	answer(o, kitchenapi.ConfirmCancelTicket, nil)
-	answer(o, kitchenapi.BeginReviseTicket, nil)
+	answer(o, kitchenapi.BeginReviseTicket, say.ticket)
 	answer(o, kitchenapi.UndoReviseTicket, nil)
 	answer(o, kitchenapi.ConfirmReviseTicket, nil)
 	answer(o, accountingapi.ReverseAuthorization, say.reverse)
 	answer(o, accountingapi.ReviseAuthorization, func(r accountingapi.Revision) error {
 		if r.Amount > dear {
 			return skald.Refuse(accountingapi.RefusedDeclined, "no credit").Keep()
+		}
+		if say.revise != nil {
+			return say.revise(r)
 		}
 		return nil
 	})

@@ -88,7 +88,7 @@ func (o *orders) draft(ctx context.Context, asked request) (Order, error) {
 func (o *orders) parties(ctx context.Context, consumerID, restaurantID string) (consumer, *replica.Restaurant, error) {
 	began := time.Now()
 	ordering, known, err := watch.Await(ctx, &o.consumers, consumerID, patience,
-		func(ctx context.Context) (consumer, bool, error) { return o.store.consumer(ctx, consumerID) })
+		func(ctx context.Context) (consumer, bool, error) { return o.store.consumer(ctx, nil, consumerID) })
 	if err != nil {
 		return consumer{}, nil, err
 	}

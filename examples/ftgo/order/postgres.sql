@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS orders (
     rejection_reason TEXT   NOT NULL, -- empty unless REJECTED
     last_refusal     TEXT   NOT NULL, -- why the last cancel or revision was undone; empty when it was not
     operations       BIGINT NOT NULL, -- how many cancels and revisions were accepted: they number their sagas
+    version          BIGINT NOT NULL, -- of what is ordered: it is made by the creation and each revision that was confirmed
     idempotency_key  TEXT,            -- of the request; NULL when it had none
     request_hash     BYTEA,           -- SHA-256 of the request; NULL when it had no key
     created_at       BIGINT NOT NULL, -- microseconds since 1970

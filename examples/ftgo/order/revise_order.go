@@ -3,11 +3,16 @@ package order
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
+	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
+	"github.com/skald-go/skald/examples/ftgo/api/consumerapi"
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
+	"github.com/skald-go/skald/examples/ftgo/api/restaurantapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
+	"github.com/skald-go/skald/examples/ftgo/httpkit"
 	"github.com/skald-go/skald/examples/ftgo/money"
 	"github.com/skald-go/skald/saga"
 )
@@ -23,24 +28,39 @@ const (
 
 // reviseOrderSaga is the revision of an approved order: the new line items are remembered, and hold
 // once the card pays for them.
+//
+// What it is decided on it reads in its first step, which takes hold of the order: the order's version, and the menu by which the
+// items are priced. Each is read again where it is written: the kitchen refuses another menu, accounting another version of
+// the order.
 func (o *orders) reviseOrderSaga() saga.Definition[revision] {
 	return saga.Definition[revision]{
 		Name: "order.revise", Version: 1,
 		Compensatable: []saga.Compensatable[revision]{
-			{Name: stepBeginRevision, Do: saga.Local(o.beginRevision), Undo: saga.Local(o.undoRevision)},
 			{
-				Name: stepReviseTicket,
-				Do:   saga.Call(kitchenapi.BeginReviseTicket, revision.newTicket).Refused((*revision).because),
-				Undo: saga.Call(kitchenapi.UndoReviseTicket, revision.ticket),
+				Name: stepBeginRevision, Do: saga.Local(o.beginRevision), Undo: saga.Local(o.undoRevision),
+				Reads: []skald.Resource{consumerapi.Consumers, restaurantapi.Restaurants}, Lowers: []skald.Resource{orderapi.Orders},
+			},
+			{
+				Name:  stepReviseTicket,
+				Do:    saga.Call(kitchenapi.BeginReviseTicket, revision.newTicket).Refused((*revision).because),
+				Undo:  saga.Call(kitchenapi.UndoReviseTicket, revision.ticket),
+				Reads: []skald.Resource{restaurantapi.Restaurants}, Lowers: []skald.Resource{kitchenapi.Tickets},
 			},
 		},
 		Pivot: saga.Step[revision]{
 			Name: stepReviseAuthorization, Bar: pivotBar,
-			Do: saga.Call(accountingapi.ReviseAuthorization, revision.charge).Refused((*revision).because),
+			Do:     saga.Call(accountingapi.ReviseAuthorization, revision.charge).Refused((*revision).because),
+			Raises: []skald.Resource{accountingapi.Accounts}, // if the new total is less
 		},
 		Retriable: []saga.Step[revision]{
-			{Name: stepConfirmTicketRevision, Do: saga.Call(kitchenapi.ConfirmReviseTicket, revision.ticket)},
-			{Name: stepConfirmRevision, Do: saga.Call(orderapi.ConfirmReviseOrder, revision.order)},
+			{
+				Name: stepConfirmTicketRevision, Do: saga.Call(kitchenapi.ConfirmReviseTicket, revision.ticket),
+				Raises: []skald.Resource{kitchenapi.Tickets},
+			},
+			{
+				Name: stepConfirmRevision, Do: saga.Call(orderapi.ConfirmReviseOrder, revision.order),
+				Raises: []skald.Resource{orderapi.Orders},
+			},
 		},
 	}
 }
@@ -48,7 +68,10 @@ func (o *orders) reviseOrderSaga() saga.Definition[revision] {
 // revision is the saga's state: what the order is changed to.
 type revision struct {
 	operation
-	RestaurantID      string              `json:"restaurantId"`
+	RestaurantID string        `json:"restaurantId"`
+	Asked        []requestItem `json:"asked"`
+
+	// What the first step makes of it.
 	RestaurantVersion int                 `json:"restaurantVersion"`
 	Total             money.Amount        `json:"total"`
 	LineItems         []orderapi.LineItem `json:"lineItems"`
@@ -66,15 +89,45 @@ func (r revision) ticket() kitchenapi.Change {
 }
 
 func (r revision) charge() accountingapi.Revision {
-	return accountingapi.Revision{OrderID: r.OrderID, ConsumerID: r.ConsumerID, Operation: r.Operation, Amount: r.Total}
+	return accountingapi.Revision{
+		OrderID: r.OrderID, ConsumerID: r.ConsumerID, Operation: r.Operation, Versions: r.Versions, Amount: r.Total,
+	}
 }
 
 func (r revision) order() orderapi.Revision {
-	return orderapi.Revision{OrderID: r.OrderID, Operation: r.Operation, Total: r.Total, LineItems: r.LineItems}
+	return orderapi.Revision{
+		OrderID: r.OrderID, Operation: r.Operation, Versions: r.Versions, Total: r.Total, LineItems: r.LineItems,
+	}
 }
 
 func (o *orders) beginRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
-	return o.hold(ctx, tx, r.operation, orderapi.RevisionPending, stepBeginRevision)
+	if err := o.priceRevision(ctx, tx, r); err != nil {
+		return err
+	}
+	return o.hold(ctx, tx, &r.operation, orderapi.RevisionPending, stepBeginRevision)
+}
+
+// priceRevision reads the menu as it is now. Mostly it is the one against which the request was checked; if it makes the
+// revision impossible, that is refused.
+func (o *orders) priceRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
+	ordering, known, err := o.store.consumer(ctx, tx, r.ConsumerID)
+	if err != nil {
+		return err
+	}
+	restaurant, listed, err := o.restaurants.Find(ctx, tx, r.RestaurantID)
+	if err == nil && (!known || !listed) {
+		err = fmt.Errorf("order %s: consumer %s or restaurant %s is not in the replica", r.OrderID, r.ConsumerID, r.RestaurantID)
+	}
+	if err != nil {
+		return err
+	}
+	var fields httpkit.Fields
+	r.LineItems, r.Total = price(&fields, r.Asked, ordering, restaurant)
+	r.RestaurantVersion = restaurant.Version
+	if problem := fields.Err(); problem != nil {
+		return skald.Refusef(kitchenapi.RefusedMenuChanged, "by the menu as it is now: %s", problem)
+	}
+	return nil
 }
 
 func (o *orders) undoRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
@@ -85,7 +138,7 @@ func (o *orders) confirmRevise(ctx context.Context, tx *sql.Tx, r orderapi.Revis
 	if err := o.audit.Effect(ctx, tx, r.Operation, stepConfirmRevision, audit.Do); err != nil {
 		return orderapi.Done{}, err
 	}
-	if err := o.store.setItems(ctx, tx, r.OrderID, r.LineItems, r.Total); err != nil {
+	if err := o.store.revise(ctx, tx, r); err != nil {
 		return orderapi.Done{}, err
 	}
 	return orderapi.Done{}, o.leave(ctx, tx, orderapi.RevisionPending, change{ID: r.OrderID, State: orderapi.StateApproved})

@@ -18,14 +18,16 @@ var (
 const (
 	insertOrder = `
 INSERT INTO orders (id, consumer_id, restaurant_id, state, total, line_items, zone, street, coordination,
-    rejection_reason, last_refusal, operations, idempotency_key, request_hash, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, ?, ?, ?, ?)`
+    rejection_reason, last_refusal, operations, version, idempotency_key, request_hash, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, ?, ?, ?, ?, ?)`
 
 	updateState = `UPDATE orders SET state = ?, rejection_reason = ?, last_refusal = ?, updated_at = ? WHERE id = ? AND state = ?`
 
-	holdOrder = `UPDATE orders SET state = ?, last_refusal = '', operations = operations + 1, updated_at = ? WHERE id = ? AND state = ?`
+	holdOrder = `
+UPDATE orders SET state = ?, last_refusal = '', operations = operations + 1, updated_at = ? WHERE id = ? AND state = ?
+RETURNING version`
 
-	updateItems = `UPDATE orders SET line_items = ?, total = ? WHERE id = ?`
+	updateItems = `UPDATE orders SET line_items = ?, total = ?, version = ? WHERE id = ?`
 
 	selectStanding = `SELECT state, operations, consumer_id, restaurant_id FROM orders WHERE id = ?`
 

@@ -51,7 +51,8 @@ func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, in orderapi.State,
 		key, hash = o.IdempotencyKey, o.RequestHash
 	}
 	_, err = host.Exec(ctx, tx, s.insertOrder, o.ID, o.ConsumerID, o.RestaurantID, string(in),
-		int64(o.Total), string(items), o.DeliveryAddress.Zone, o.DeliveryAddress.Street, o.Coordination, key, hash, at, at)
+		int64(o.Total), string(items), o.DeliveryAddress.Zone, o.DeliveryAddress.Street, o.Coordination,
+		orderapi.FirstVersion, key, hash, at, at)
 	if err != nil {
 		return fmt.Errorf("insert order %s: %w", o.ID, err)
 	}
@@ -62,16 +63,6 @@ func (s *store) add(ctx context.Context, tx *sql.Tx, o Order, in orderapi.State,
 // neither, or is not there.
 func (s *store) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c change) error {
 	result, err := host.Exec(ctx, tx, s.updateState, string(c.State), c.RejectionReason, c.LastRefusal, c.at, c.ID, string(from))
-	return changedOne(result, err, from, c)
-}
-
-// hold changes an APPROVED order to a pending state and counts the operation that does it.
-func (s *store) hold(ctx context.Context, tx *sql.Tx, c change) error {
-	result, err := host.Exec(ctx, tx, s.holdOrder, string(c.State), c.at, c.ID, string(orderapi.StateApproved))
-	return changedOne(result, err, orderapi.StateApproved, c)
-}
-
-func changedOne(result sql.Result, err error, from orderapi.State, c change) error {
 	if err != nil {
 		return fmt.Errorf("set order %s to %s: %w", c.ID, c.State, err)
 	}
@@ -81,14 +72,27 @@ func changedOne(result sql.Result, err error, from orderapi.State, c change) err
 	return nil
 }
 
-// setItems replaces an order's line items and total.
-func (s *store) setItems(ctx context.Context, tx *sql.Tx, id string, items []orderapi.LineItem, total money.Amount) error {
-	encoded, err := json.Marshal(items)
-	if err == nil {
-		_, err = host.Exec(ctx, tx, s.updateItems, string(encoded), int64(total), id)
+// hold changes an APPROVED order to a pending state, counts the operation that does it, and reads the version that
+// this is decided on.
+func (s *store) hold(ctx context.Context, tx *sql.Tx, c change) (version int64, err error) {
+	err = host.QueryRow(ctx, tx, s.holdOrder, string(c.State), c.at, c.ID, string(orderapi.StateApproved)).Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("it is not in %s", orderapi.StateApproved)
 	}
 	if err != nil {
-		return fmt.Errorf("set the line items of order %s: %w", id, err)
+		return 0, fmt.Errorf("set order %s to %s: %w", c.ID, c.State, err)
+	}
+	return version, nil
+}
+
+// revise replaces an order's line items and total: that is its next version.
+func (s *store) revise(ctx context.Context, tx *sql.Tx, r orderapi.Revision) error {
+	encoded, err := json.Marshal(r.LineItems)
+	if err == nil {
+		_, err = host.Exec(ctx, tx, s.updateItems, string(encoded), int64(r.Total), r.To, r.OrderID)
+	}
+	if err != nil {
+		return fmt.Errorf("set the line items of order %s: %w", r.OrderID, err)
 	}
 	return nil
 }
@@ -149,12 +153,13 @@ type consumer struct {
 	orderLimit *money.Amount
 }
 
-func (s *store) consumer(ctx context.Context, id string) (consumer, bool, error) {
+// consumer reads a consumer of the replica, in tx when there is one.
+func (s *store) consumer(ctx context.Context, tx *sql.Tx, id string) (consumer, bool, error) {
 	var (
 		c     consumer
 		limit sql.NullInt64
 	)
-	err := host.QueryRow(ctx, nil, s.selectConsumer, id).Scan(&c.version, &limit)
+	err := host.QueryRow(ctx, tx, s.selectConsumer, id).Scan(&c.version, &limit)
 	if limit.Valid {
 		amount := money.Amount(limit.Int64)
 		c.orderLimit = &amount

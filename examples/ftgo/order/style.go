@@ -17,15 +17,17 @@ type style struct {
 }
 
 // registerStyles makes the table of [orderapi.Styles].
-func (o *orders) registerStyles() {
+func (o *orders) registerStyles() error {
+	orchestrated, err := o.byValue(orderapi.ApprovalPending)
 	o.styles = map[string]style{
-		orderapi.Orchestration: o.orchestrated(orderapi.ApprovalPending, o.createOrderSaga()),
+		orderapi.Orchestration: orchestrated,
 		orderapi.Choreography:  o.choreographed(),
 		orderapi.Parallel:      o.orchestrated(orderapi.StatePending, o.createOrderParallelSaga()),
 	}
+	return err
 }
 
-// orchestrated is a style whose orchestrator is a saga.
+// orchestrated is a style whose orchestrator is one saga.
 func (o *orders) orchestrated(placed orderapi.State, definition saga.Definition[creation]) style {
 	create := saga.Register(o.service, definition)
 	return style{placed, func(ctx context.Context, tx *sql.Tx, order Order) error {

@@ -13,8 +13,16 @@ const (
 	Events   = "ftgo.accounting.events"
 )
 
-// RefusedDeclined is the code with which a card is declined.
-const RefusedDeclined = "card_declined"
+// The codes with which the service says no.
+const (
+	RefusedDeclined = "card_declined"
+	// RefusedOrderChanged says that another operation has changed the authorization since the version of the order that
+	// this one was decided on: whoever reads the order again may try again.
+	RefusedOrderChanged = "order_changed"
+)
+
+// Accounts are what is authorized against.
+const Accounts skald.Resource = "ftgo.accounting.account"
 
 // AuthorizeCard reserves an order's total on the consumer's account. Commands of one account
 // are handled in order. A declined card is a committed fact: the refusal is on record.
@@ -25,21 +33,22 @@ var AuthorizeCard = skald.Command[Charge, Authorized]{
 	Refusals: []string{RefusedDeclined},
 }
 
-// ReverseAuthorization gives back what an order's authorization holds: AUTHORIZED becomes REVERSED.
-// No rule refuses it.
+// ReverseAuthorization gives back what an order's authorization holds: AUTHORIZED becomes REVERSED. One that comes before the
+// order's AuthorizeCard is recorded, and that authorizes nothing then. It is refused only when the order has changed.
 var ReverseAuthorization = skald.Command[Reversal, Done]{
-	Name:    "ftgo.accounting.reverse-authorization",
-	Channel: Commands,
-	Key:     func(r Reversal) string { return r.ConsumerID },
+	Name:     "ftgo.accounting.reverse-authorization",
+	Channel:  Commands,
+	Key:      func(r Reversal) string { return r.ConsumerID },
+	Refusals: []string{RefusedOrderChanged},
 }
 
 // ReviseAuthorization changes what an order's authorization holds to another amount. A refusal
-// leaves it as it is, and is on record.
+// leaves it as it is; that of a declined card is on record. One that comes before what it follows waits.
 var ReviseAuthorization = skald.Command[Revision, Done]{
 	Name:     "ftgo.accounting.revise-authorization",
 	Channel:  Commands,
 	Key:      func(r Revision) string { return r.ConsumerID },
-	Refusals: []string{RefusedDeclined},
+	Refusals: []string{RefusedDeclined, RefusedOrderChanged},
 }
 
 // CardAuthorized tells that an order's total is reserved, where its creation is choreographed.
@@ -73,14 +82,16 @@ type Reversal struct {
 	ConsumerID string `json:"consumerId"`
 	// Operation is the business key of the cancel's or revision's saga: effects are recorded under it.
 	Operation string `json:"operation"`
+	orderapi.Versions
 }
 
 // Revision is the amount that is to be authorized instead.
 type Revision struct {
-	OrderID    string       `json:"orderId"`
-	ConsumerID string       `json:"consumerId"`
-	Operation  string       `json:"operation"` // as in Reversal
-	Amount     money.Amount `json:"amount"`
+	OrderID    string `json:"orderId"`
+	ConsumerID string `json:"consumerId"`
+	Operation  string `json:"operation"` // as in Reversal
+	orderapi.Versions
+	Amount money.Amount `json:"amount"`
 }
 
 // Done says that an authorization changed as asked.

@@ -19,6 +19,9 @@ const (
 	RefusedOverOrderLimit  = "over_order_limit"
 )
 
+// Consumers are who places orders.
+const Consumers skald.Resource = "ftgo.consumer.consumer"
+
 // VerifyConsumer asks whether a consumer may place an order. It changes nothing.
 var VerifyConsumer = skald.Command[Verification, Verified]{
 	Name:     "ftgo.consumer.verify-consumer",

@@ -18,7 +18,13 @@ const (
 	RefusedUnknownItem = "unknown_item"
 	RefusedQuantity    = "invalid_quantity"
 	RefusedTooLate     = "ticket_in_preparation"
+	// RefusedMenuChanged says that the restaurant has a newer menu than the one by which a revision was priced: whoever prices
+	// it again may try again.
+	RefusedMenuChanged = "menu_changed"
 )
+
+// Tickets are what the kitchen works on.
+const Tickets skald.Resource = "ftgo.kitchen.ticket"
 
 // CreateTicket checks the line items and makes a ticket in CREATE_PENDING.
 var CreateTicket = skald.Command[NewTicket, Created]{
@@ -55,12 +61,13 @@ var ConfirmCancelTicket = skald.Command[Change, Done]{
 }
 
 // BeginReviseTicket checks the new line items and locks the ticket: AWAITING_ACCEPTANCE or ACCEPTED
-// becomes REVISION_PENDING. It is refused once the ticket is being prepared.
+// becomes REVISION_PENDING. It is refused once the ticket is being prepared, and when the menu is not the one that the line items
+// were priced by any more.
 var BeginReviseTicket = skald.Command[Revision, Done]{
 	Name:     "ftgo.kitchen.begin-revise-ticket",
 	Channel:  Commands,
 	Key:      func(r Revision) string { return r.TicketID },
-	Refusals: []string{RefusedTooLate, RefusedUnknownItem, RefusedQuantity},
+	Refusals: []string{RefusedTooLate, RefusedMenuChanged, RefusedUnknownItem, RefusedQuantity},
 }
 
 // UndoReviseTicket undoes BeginReviseTicket: the ticket is again in the state that it had, and the

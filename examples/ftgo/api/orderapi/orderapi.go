@@ -14,6 +14,9 @@ import (
 // service as a participant like the others.
 const Commands = "ftgo.order"
 
+// Orders are what is placed, cancelled and revised.
+const Orders skald.Resource = "ftgo.order.order"
+
 // ApproveOrder ends the creation of an order: the pending state that it is in becomes APPROVED.
 var ApproveOrder = skald.Command[Approval, Approved]{
 	Name:    "ftgo.order.approve-order",
@@ -54,8 +57,9 @@ type Change struct {
 
 // Revision is what an order is changed to.
 type Revision struct {
-	OrderID   string       `json:"orderId"`
-	Operation string       `json:"operation"`
+	OrderID   string `json:"orderId"`
+	Operation string `json:"operation"`
+	Versions
 	Total     money.Amount `json:"total"`
 	LineItems []LineItem   `json:"lineItems"`
 }
@@ -82,6 +86,16 @@ func Operation(order string, n int) string { return order + "/" + strconv.Itoa(n
 func OrderOf(operation string) string {
 	order, _, _ := strings.Cut(operation, "/")
 	return order
+}
+
+// FirstVersion is the version of an order that is created.
+const FirstVersion = 1
+
+// Versions are those of the order that a cancel or a revision was decided on, and that it makes. Services which keep something
+// for an order tell from them in which order its operations belong, whatever the order in which they come.
+type Versions struct {
+	From int64 `json:"fromVersion"`
+	To   int64 `json:"toVersion"`
 }
 
 // State of an order.

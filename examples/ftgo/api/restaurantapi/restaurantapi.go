@@ -20,6 +20,9 @@ const (
 	RefusedBelowMinimum      = "below_minimum_order"
 )
 
+// Restaurants are what offers and delivers.
+const Restaurants skald.Resource = "ftgo.restaurant.restaurant"
+
 // ValidateOrderDetails asks whether a restaurant takes an order as it is. It changes nothing.
 var ValidateOrderDetails = skald.Command[OrderDetails, Validated]{
 	Name:     "ftgo.restaurant.validate-order-details",
