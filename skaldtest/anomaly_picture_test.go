@@ -34,7 +34,7 @@ type pictureBox struct {
 // Sizes in the picture, in its units.
 const (
 	pictureLabel  = 148.0
-	pictureColumn = 112.0
+	pictureColumn = 124.0
 	pictureLane   = 100.0
 	pictureItem   = 74.0
 	pictureTop    = 40.0

@@ -390,3 +390,15 @@ func (t trade) opening() saga.Definition[deal] {
 		Retriable:     []saga.Step[deal]{{Name: "approve", Do: orderIs("orders", "approved")}},
 	}
 }
+
+// hotOrders is all of them at once, on two orders and one account: too large to run every interleaving.
+func hotOrders(s *anomalyShop) {
+	s.credits(200)
+	create, revise, change, cancel := s.sagas(trade.charging), s.sagas(trade.revising), s.sagas(trade.changing), s.sagas(trade.cancelling)
+	for _, order := range []string{"1", "2"} {
+		s.do("order "+order+" is created", create, order, deal{Order: order, Account: "ann", Amount: 60})
+	}
+	s.do("order 1 is revised", revise, "1", deal{Order: "1", Account: "ann", Amount: 60})
+	s.do("order 2 is cancelled", cancel, "2", deal{Order: "2", Account: "ann", Amount: 60})
+	s.do("the credit is changed", change, "ann", deal{Order: "change", Account: "ann", Amount: 60})
+}
