@@ -132,10 +132,15 @@ func TestAChildsLockIsItsRoots(t *testing.T) {
 		b.westFirst = saga.Register(b.services["desk"], moves("west.first", inWest, inEast, lock.Wait))
 	}
 	inBank(t, service.Config{}, register, func(b *bank) {
+		b.holdsUp.Store("west first")
+		b.start(b.westFirst, transfer{Name: "west first", From: "1", To: "9"})
+		b.pass(time.Second)
 		for i := range 20 {
 			b.start(b.eastFirst, transfer{Name: []string{"bad ", ""}[i%2] + string(rune('a'+i)), From: "1", To: "1"})
 			b.start(b.westFirst, transfer{Name: "west " + string(rune('a'+i)), From: "1", To: "1"})
 		}
+		b.pass(time.Second)
+		b.holdsUp.Store("nobody")
 		b.pass(2 * time.Minute)
 		again := 0
 		for i := range 20 {
@@ -155,10 +160,10 @@ func TestAChildsLockIsItsRoots(t *testing.T) {
 }
 
 func TestASagaThatReadWhatHasChangedStartsAgain(t *testing.T) {
-	check := skald.Command[mark, ok]{Name: "bank.clearing.check", Channel: "bank.clearing", Refusals: []string{"changed", "no_cover"}}
+	check := skald.Command[mark, ok]{Name: "bank.desk.check", Channel: "bank.desk", Refusals: []string{"changed", "no_cover"}}
 	tries := map[string]int{}
 	register := func(b *bank) {
-		service.HandleCommand(b.services["clearing"], check, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+		service.HandleCommand(b.services["desk"], check, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
 			tries[m.By]++
 			if tries[m.By] < 3 || m.By == "never" {
 				return ok{}, skald.Refuse("changed", "it is another one now")

@@ -95,8 +95,9 @@ type bank struct {
 	forced    atomic.Bool  // an operator has taken a lock away
 	writes    atomic.Int64
 	fault     atomic.Pointer[string]
-	stops     []context.CancelFunc
-	ended     chan error
+	config    service.Config
+	register  func(*bank)
+	stops     map[string]func()
 }
 
 func (b *bank) wrong(format string, args ...any) {
@@ -108,39 +109,63 @@ func (b *bank) wrong(format string, args ...any) {
 func inBank(t *testing.T, config service.Config, register func(b *bank), fn func(b *bank)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bank{t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), stores: map[string]*skaldtest.Store{}, services: map[string]*service.Service{}, ended: make(chan error, 4)}
 		config.Logger = slog.New(slog.DiscardHandler)
-		for _, name := range []string{"east", "west", "clearing", "desk"} {
-			b.stores[name] = skaldtest.NewStore()
-			s, err := service.New(name, b.stores[name], b.broker, config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.services[name] = s
+		b := &bank{
+			t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), config: config, register: register,
+			stores: map[string]*skaldtest.Store{}, services: map[string]*service.Service{}, stops: map[string]func(){},
 		}
-		b.branch("east", inEast)
-		b.branch("west", inWest)
-		service.HandleCommand(b.services["clearing"], clearing, b.clear)
-		register(b)
-		for _, s := range b.services {
-			ctx, stop := context.WithCancel(t.Context())
-			b.stops = append(b.stops, stop)
-			go func() { b.ended <- s.Run(ctx) }()
+		for _, name := range bankers {
+			b.stores[name] = skaldtest.NewStore()
+			b.open(name)
 		}
 		synctest.Wait()
 		fn(b)
 		for _, stop := range b.stops {
 			stop()
 		}
-		for range b.stops {
-			if err := <-b.ended; err != nil {
-				t.Error(err)
-			}
-		}
 		if fault := b.fault.Load(); fault != nil {
 			t.Error(*fault)
 		}
 	})
+}
+
+var bankers = []string{"east", "west", "clearing", "desk"}
+
+// open starts a service on its database.
+func (b *bank) open(name string) {
+	b.t.Helper()
+	s, err := service.New(name, b.stores[name], b.broker, b.config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.services[name] = s
+	switch name {
+	case "east":
+		b.branch("east", inEast)
+	case "west":
+		b.branch("west", inWest)
+	case "clearing":
+		service.HandleCommand(s, clearing, b.clear)
+	default:
+		b.register(b)
+	}
+	ctx, stop := context.WithCancel(b.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b.stops[name] = func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.t.Logf("%s: %v", name, err)
+		}
+	}
+}
+
+// crash kills a service at once; its database stays.
+func (b *bank) crash(name string) {
+	b.t.Helper()
+	b.stores[name] = b.stores[name].Crash()
+	b.stops[name]()
+	b.open(name)
 }
 
 func transfers(b *bank) {
