@@ -31,7 +31,7 @@ type Operation struct {
 	// in the order of their commits, from 1.
 	Round, Transaction int
 	Kind               OperationKind
-	Item  string
+	Item               string
 	// Value that was read or written; of an addition the difference.
 	Value string
 }

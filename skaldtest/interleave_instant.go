@@ -29,6 +29,7 @@ type instant struct {
 	aborts    int
 	moves     int         // that have led here
 	played    []Operation // in the order of their commits
+	print     *print      // its fingerprint, once that was asked for
 }
 
 // queue is the messages of one channel and key that are under way to one service, in order.
@@ -82,7 +83,7 @@ func (s *stage) enterInstant(m *instant) {
 // leaveInstant is the instant after one of the players has worked.
 func (s *stage) leaveInstant(m *instant, p *player, now time.Time) (*instant, error) {
 	next := *m
-	next.now, next.moves = now, m.moves+1
+	next.now, next.moves, next.print = now, m.moves+1, nil
 	s.publish(&next, p)
 	p.at = p.store.Snapshot()
 	next.databases, next.held, next.prints = slices.Clone(m.databases), slices.Clone(m.held), slices.Clone(m.prints)
@@ -223,6 +224,14 @@ func (s *stage) printPlayer(m *instant, p *player) string {
 // fingerprint is the same for two instants from which the same can follow, and in which the same was done to
 // each item, in the same order: what anomalies there are depends on nothing else.
 func (s *stage) fingerprint(m *instant) print {
+	if m.print == nil {
+		p := s.takeFingerprint(m)
+		m.print = &p
+	}
+	return *m.print
+}
+
+func (s *stage) takeFingerprint(m *instant) print {
 	var b strings.Builder
 	fmt.Fprintln(&b, m.done, m.aborts)
 	lines := make([]string, len(m.flight))
