@@ -32,6 +32,9 @@ type stage struct {
 	at       *instant // where the batch under way began
 	refuse   string   // the code with which the next handler refuses; empty for none
 	batches  int
+
+	// Set by this package's own tests, to break what is played.
+	wrapStore func(service.Store) service.Store
 }
 
 type stepName struct{ saga, step string }
@@ -52,8 +55,12 @@ const century = 100 * 365 * 24 * time.Hour
 
 func (s *stage) addService(name string) *service.Service {
 	p := &player{index: len(s.players), name: name, store: NewStore()}
+	var store service.Store = picky{p.store, p}
+	if s.wrapStore != nil {
+		store = s.wrapStore(store)
+	}
 	var err error
-	p.service, err = service.New(name, picky{p.store, p}, NewBroker(BrokerConfig{Partitions: 1}), service.Config{
+	p.service, err = service.New(name, store, NewBroker(BrokerConfig{Partitions: 1}), service.Config{
 		Logger: s.logger, LeaseTTL: century, InboxRetention: 2 * century,
 	})
 	if err != nil { // what it is registered with must be there all the same

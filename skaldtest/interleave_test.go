@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 )
@@ -107,6 +108,37 @@ func TestHotOrdersAreKeptFromEachOtherByLocks(t *testing.T) {
 	t.Log("with locks: ", r)
 	for _, o := range r.Occurred {
 		t.Errorf("with locks: %s", o)
+	}
+}
+
+// keepsNoLocks is a store that forgets who has which lock.
+type keepsNoLocks struct{ service.Store }
+
+func (keepsNoLocks) LockQueues(context.Context, skald.Tx, []lock.Key) ([]lock.Row, error) { return nil, nil }
+
+func (keepsNoLocks) SaveLocks(context.Context, skald.Tx, []lock.Row) error { return nil }
+
+func TestLocksThatNobodyKeepsAreCaught(t *testing.T) {
+	scene := anomalyScenes()[0]
+	r, err := interleave(t.Context(), Interleaving{}, func(s *Scene) {
+		s.stage.wrapStore = func(store service.Store) service.Store { return keepsNoLocks{store} }
+		scene.set(newAnomalyShop(s, semanticLock))
+	})
+	if err != nil || r.Occurred[scene.anomaly].Courses == 0 {
+		t.Errorf("%s, %v", r, err)
+	}
+}
+
+// A lock means nothing to who takes the quick path.
+func TestTheStrictPathIsNotKeptFromTheQuickOne(t *testing.T) {
+	r, err := play(t, Interleaving{}, func(s *anomalyShop) {
+		s.credits(200)
+		create := s.sagas(trade.charging)
+		s.do("order 1 is created", create, "1", deal{Order: "1", Account: "ann", Amount: 60})
+		s.do("order 2 is created", create, "2", deal{Order: "2", Account: "ann", Amount: 40})
+	}, byValueLarge)
+	if err != nil || r.Occurred[LostUpdate].Courses == 0 {
+		t.Errorf("%s, %v", r, err)
 	}
 }
 
