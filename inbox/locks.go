@@ -196,8 +196,8 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 	row, queued := share.Row(k, claim.Owner)
 	var refusal *skald.Refusal
 	switch {
-	case it.held != nil && it.held.Apart && !queued:
-		return p.done(it, nil) // the saga has ended meanwhile, or an operator has removed it
+	case it.held != nil && it.held.Apart && !queued: // the saga has ended meanwhile, or an operator has removed it
+		refusal = lock.Deny(k, "", before, false)
 	case verdict == lock.Granted:
 		share.Take(claim.Row(k))
 	case queued && row.Message == m.ID && p.tooLong(k, claim.Owner, m):

@@ -269,3 +269,25 @@ func TestWhatCannotBeLockedIsRefusedAtRegistration(t *testing.T) {
 		}
 	}
 }
+
+// A start that fails leaves no lock, whatever its caller makes of the error.
+func TestAStartThatFailsLocksNothing(t *testing.T) {
+	register := func(b *bank) {
+		d := b.local("")
+		d.Compensatable = slices.Delete(d.Compensatable, 1, 2) // the second account is the first to be called
+		b.eastFirst = saga.Register(b.services["desk"], d)
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		long := strings.Repeat("x", skald.MaxKey+1)
+		err := service.Transact(b.t.Context(), b.services["desk"], func(ctx context.Context, tx *skaldtest.Tx) error {
+			if err := b.eastFirst.Start(ctx, tx, "one", transfer{Name: "one", From: "1", To: long}); err == nil {
+				b.t.Error("it started")
+			}
+			return nil
+		})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		b.nothingLeft()
+	})
+}

@@ -93,6 +93,7 @@ type bank struct {
 	holdsUp   atomic.Value // whom the clearing does not answer, by a part of their names; empty for all
 	shut      atomic.Value // account that answers nothing
 	forced    atomic.Bool  // an operator has taken a lock away
+	batched   bool         // the branches handle the commands of a batch together
 	writes    atomic.Int64
 	fault     atomic.Pointer[string]
 	config    service.Config
@@ -106,13 +107,16 @@ func (b *bank) wrong(format string, args ...any) {
 }
 
 // inBank runs fn in a bubble of virtual time, with everything up.
-func inBank(t *testing.T, config service.Config, register func(b *bank), fn func(b *bank)) {
+func inBank(t *testing.T, config service.Config, register func(b *bank), fn func(b *bank), options ...func(*bank)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		config.Logger = slog.New(slog.DiscardHandler)
 		b := &bank{
 			t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), config: config, register: register,
 			stores: map[string]*skaldtest.Store{}, services: map[string]*service.Service{}, stops: map[string]func(){},
+		}
+		for _, option := range options {
+			option(b)
 		}
 		for _, name := range bankers {
 			b.stores[name] = skaldtest.NewStore()
@@ -176,7 +180,14 @@ func transfers(b *bank) {
 // branch is a service that notices when two sagas are at one account at once.
 func (b *bank) branch(name string, c counter) {
 	s := b.services[name]
-	service.HandleCommand(s, c.hold, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+	handle := func(command skald.Command[mark, ok], one func(context.Context, *skaldtest.Tx, mark) (ok, error)) {
+		if b.batched {
+			service.HandleCommands(s, command, oneByOne(one))
+		} else {
+			service.HandleCommand(s, command, one)
+		}
+	}
+	handle(c.hold, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
 		if m.Account == "closed" {
 			return ok{}, skald.Refuse("closed", "the account is closed")
 		}
@@ -196,11 +207,30 @@ func (b *bank) branch(name string, c counter) {
 		tx.Put("pending", m.Account, "")
 		return ok{}, nil
 	}
-	service.HandleCommand(s, c.free, leave)
-	service.HandleCommand(s, c.settle, func(ctx context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+	handle(c.free, leave)
+	handle(c.settle, func(ctx context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
 		b.writes.Add(1)
 		return leave(ctx, tx, m)
 	})
+}
+
+// oneByOne handles the commands of a batch one after the other.
+func oneByOne(one func(context.Context, *skaldtest.Tx, mark) (ok, error)) func(context.Context, *skaldtest.Tx, []*service.Request[mark, ok]) error {
+	return func(ctx context.Context, tx *skaldtest.Tx, requests []*service.Request[mark, ok]) error {
+		for _, r := range requests {
+			answer, err := one(ctx, tx, r.Content)
+			refusal, refused := skald.AsRefusal(err)
+			switch {
+			case refused:
+				r.Refuse(refusal)
+			case err != nil:
+				return err
+			default:
+				r.Answer(answer)
+			}
+		}
+		return nil
+	}
 }
 
 func (b *bank) clear(_ context.Context, _ *skaldtest.Tx, m mark) (ok, error) {
@@ -281,6 +311,12 @@ func (b *bank) nothingLeft() {
 
 // Fault case 65: A then B, and B then A, over two services.
 func TestSagasThatLockInOppositeOrdersAllEnd(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { lockInOppositeOrders(t) })
+	t.Run("together", func(t *testing.T) { lockInOppositeOrders(t, func(b *bank) { b.batched = true }) })
+}
+
+func lockInOppositeOrders(t *testing.T, options ...func(*bank)) {
+	t.Helper()
 	pairs := 500
 	if testing.Short() {
 		pairs = 50
@@ -318,7 +354,7 @@ func TestSagasThatLockInOppositeOrdersAllEnd(t *testing.T) {
 		}
 		b.nothingLeft()
 		b.t.Logf("%d sagas ended in %s; started again %d times, one of them %d times", ended, time.Since(began).Round(time.Millisecond), rounds, most)
-	})
+	}, options...)
 }
 
 func count(lines []string, what string) int {
