@@ -18,9 +18,9 @@ var countermeasures = []countermeasure{noMeasure, semanticLock, commutative, pes
 
 func (a *anomalyScene) prevents(m countermeasure) bool { return slices.Contains(a.prevented, m) }
 
-func (a *anomalyScene) play(t *testing.T, m countermeasure) Interleaved {
+func (a *anomalyScene) play(t *testing.T, m countermeasure, config Interleaving) Interleaved {
 	t.Helper()
-	r, err := interleave(t.Context(), Interleaving{}, func(s *Scene) { a.set(newAnomalyShop(s, m)) })
+	r, err := interleave(t.Context(), config, func(s *Scene) { a.set(newAnomalyShop(s, m)) })
 	if err != nil {
 		t.Fatalf("%s against a %s: %v", m, a.name, err)
 	}
@@ -55,7 +55,7 @@ func TestEachCountermeasurePreventsWhatItClaimsInEveryCourse(t *testing.T) {
 	for _, scene := range anomalyScenes() {
 		table += "| " + scene.name + ": " + scene.story + " |"
 		for _, m := range countermeasures {
-			r := scene.play(t, m)
+			r := scene.play(t, m, Interleaving{})
 			scene.check(t, m, r)
 			table += " " + scene.cell(m, r) + " |"
 			if m == noMeasure {
@@ -67,11 +67,20 @@ func TestEachCountermeasurePreventsWhatItClaimsInEveryCourse(t *testing.T) {
 	inGuide(t, "../docs/guide/isolation.md", "matrix", table)
 }
 
+func TestWhatIsPreventedIsPreventedWithTwoAbortsInEveryCourse(t *testing.T) {
+	withoutRaceDetector(t)
+	for _, scene := range anomalyScenes() {
+		for _, m := range scene.prevented {
+			scene.check(t, m, scene.play(t, m, Interleaving{Aborts: 2}))
+		}
+	}
+}
+
 // A part of the matrix, small enough for the race detector.
 func TestAnAnomalyShowsAndIsPrevented(t *testing.T) {
 	scene := anomalyScenes()[0]
 	for _, m := range []countermeasure{noMeasure, semanticLock, pessimistic} {
-		scene.check(t, m, scene.play(t, m))
+		scene.check(t, m, scene.play(t, m, Interleaving{}))
 	}
 }
 

@@ -54,9 +54,9 @@ func drawOccurrence(scene anomalyScene, o Occurrence) []byte {
 	}
 	for i := len(p.ops) - 1; i >= 0; i-- { // what an item was before the first change of it
 		switch op := &p.ops[i]; op.Kind {
-		case Write:
+		case OperationWrite:
 			delete(p.start, op.Item)
-		case Add:
+		case OperationAdd:
 			if value, known := p.start[op.Item]; known {
 				p.start[op.Item] = fmt.Sprint(number(value) - number(op.Value))
 			}
@@ -203,7 +203,7 @@ func (p *anomalyPicture) values(item int, name string, width float64) {
 }
 
 func after(value string, op *Operation) string {
-	if op.Kind == Add {
+	if op.Kind == OperationAdd {
 		return fmt.Sprint(number(value) + number(op.Value))
 	}
 	return op.Value
@@ -221,7 +221,7 @@ func (p *anomalyPicture) arrows(n int) {
 			down = -1
 		}
 		step, item := p.laneY(lane)+down*pictureBoxH/2, p.itemY(slices.Index(p.items, op.Item))-down*15
-		if op.Kind == Read {
+		if op.Kind == OperationRead {
 			step, item = item, step
 		}
 		class, tip := "", "tip"
@@ -282,9 +282,9 @@ func says(op *Operation) string {
 		value = "nothing"
 	}
 	switch {
-	case op.Kind == Read:
+	case op.Kind == OperationRead:
 		return "reads " + value
-	case op.Kind == Write:
+	case op.Kind == OperationWrite:
 		return "writes " + value
 	case strings.HasPrefix(value, "-"):
 		return "takes " + value[1:]

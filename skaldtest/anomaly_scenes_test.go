@@ -85,6 +85,7 @@ func (t trade) reserving() saga.Definition[deal] {
 // add changes the credit whatever it is.
 func (tx sqlTx) add(account string, amount int64) error {
 	tx.Add("credit", account, amount, minInt64)
+	tx.raiseVersion(account)
 	return nil
 }
 

@@ -73,7 +73,7 @@ func (tx sqlTx) ExecContext(_ context.Context, query string, args ...any) (sql.R
 	case addCredit:
 		done = tx.Add("credit", account, args[0].(int64), 0)
 	case setCredit:
-		if tx.Get("credit", account); tx.version(account) == args[2].(int64) {
+		if tx.version(account) == args[2].(int64) { // it looks at the version, and not at the credit
 			tx.putCredit(account, args[0].(int64))
 			done = true
 		}
@@ -108,6 +108,10 @@ func (tx sqlTx) getCredit(account string) sight {
 // putCredit writes the row, and raises its version.
 func (tx sqlTx) putCredit(account string, credit int64) {
 	tx.Put("credit", account, strconv.FormatInt(credit, 10))
+	tx.raiseVersion(account)
+}
+
+func (tx sqlTx) raiseVersion(account string) {
 	tx.view.business.put(businessKey{"versions", account}, strconv.FormatInt(tx.version(account)+1, 10))
 }
 

@@ -13,12 +13,12 @@ type OperationKind string
 
 // The kinds of operations.
 const (
-	// Read sees the item's value.
-	Read OperationKind = "read"
-	// Write puts another value into its place, whatever is there.
-	Write OperationKind = "write"
-	// Add changes the value by a difference: additions of several sagas commute, and none overwrites another.
-	Add OperationKind = "add"
+	// OperationRead sees the item's value.
+	OperationRead OperationKind = "read"
+	// OperationWrite puts another value into its place, whatever is there.
+	OperationWrite OperationKind = "write"
+	// OperationAdd changes the value by a difference: additions of several sagas commute, and none overwrites another.
+	OperationAdd OperationKind = "add"
 )
 
 // Operation is what one step of a saga does to one item, for example a row.
@@ -37,7 +37,7 @@ type Operation struct {
 }
 
 func (o *Operation) undo() bool    { return o.Action == skald.ActionUndo }
-func (o *Operation) changes() bool { return o.Kind != Read }
+func (o *Operation) changes() bool { return o.Kind != OperationRead }
 
 // History is what several sagas did to common data: the operations in the order in which their
 // local transactions committed, each of which is serializable and so without anomalies of its own.
@@ -155,7 +155,7 @@ func (r *historian) takenBack(t trail, place int) int {
 // dirtyRead looks whether the operation at a place of a trail reads what is taken back later.
 func (r *historian) dirtyRead(t trail, place int) []Finding {
 	read := &r.Operations[t[place]]
-	if read.Kind != Read || !r.counts(read) {
+	if read.Kind != OperationRead || !r.counts(read) {
 		return nil
 	}
 	for before := place - 1; before >= 0; before-- {
@@ -163,7 +163,7 @@ func (r *historian) dirtyRead(t trail, place int) []Finding {
 		if back := r.takenBack(t, before); o.Saga != read.Saga && o.changes() && !o.undo() && back > place && back < len(t) {
 			return []Finding{{DirtyRead, read.Saga, o.Saga, read.Item, []int{t[before], t[place], t[back]}}}
 		}
-		if o.Kind == Write { // it hides what was there before
+		if o.Kind == OperationWrite { // it hides what was there before
 			return nil
 		}
 	}
@@ -173,12 +173,12 @@ func (r *historian) dirtyRead(t trail, place int) []Finding {
 // lostUpdate looks whether the operation at a place of a trail overwrites what its saga has not seen.
 func (r *historian) lostUpdate(t trail, place int) []Finding {
 	write := &r.Operations[t[place]]
-	if write.Kind != Write {
+	if write.Kind != OperationWrite {
 		return nil
 	}
 	seen := place - 1 // the last that the saga knows of; -1 for none
 	for ; seen >= 0; seen-- {
-		if o := &r.Operations[t[seen]]; o.Saga == write.Saga && o.Kind != Add {
+		if o := &r.Operations[t[seen]]; o.Saga == write.Saga && o.Kind != OperationAdd {
 			break
 		}
 	}
@@ -243,11 +243,11 @@ func (r *historian) fuzzyReads(t trail) []Finding {
 		if !r.counts(o) {
 			continue
 		}
-		if o.Kind == Add {
+		if o.Kind == OperationAdd {
 			k.add(o.Value)
 			continue
 		}
-		if o.Kind == Read && k.any && k.foreign >= 0 && k.value != o.Value {
+		if o.Kind == OperationRead && k.any && k.foreign >= 0 && k.value != o.Value {
 			found = append(found, Finding{FuzzyRead, o.Saga, r.Operations[k.foreign].Saga, o.Item, []int{k.at, k.foreign, i}})
 		}
 		*k = knowledge{true, o.Value, i, -1}
@@ -280,7 +280,7 @@ func (r *historian) writeSkews() []Finding {
 		for i, read := range r.trails[item] {
 			for _, change := range r.trails[item][i+1:] {
 				a, b := &r.Operations[read], &r.Operations[change]
-				if a.Kind != Read || !b.changes() || a.Saga == b.Saga || !r.counts(a) || !r.counts(b) {
+				if a.Kind != OperationRead || !b.changes() || a.Saga == b.Saga || !r.counts(a) || !r.counts(b) {
 					continue
 				}
 				pair := [2]string{a.Saga, b.Saga}
@@ -308,7 +308,7 @@ func (r *historian) overwrite(a, b string) bool {
 		var writes [2]bool
 		for _, i := range t {
 			o := &r.Operations[i]
-			if o.Kind == Write {
+			if o.Kind == OperationWrite {
 				writes[0] = writes[0] || o.Saga == a
 				writes[1] = writes[1] || o.Saga == b
 			}

@@ -34,7 +34,7 @@ func written(t testing.TB, text string) History {
 }
 
 func operation(who, what, item string) Operation {
-	o := Operation{Saga: who[:1], Action: skald.ActionDo, Kind: map[string]OperationKind{"r": Read, "w": Write, "+": Add}[what]}
+	o := Operation{Saga: who[:1], Action: skald.ActionDo, Kind: map[string]OperationKind{"r": OperationRead, "w": OperationWrite, "+": OperationAdd}[what]}
 	who, round, _ := strings.Cut(who[1:], "#")
 	o.Round, _ = strconv.Atoi(round)
 	if step, undo := strings.CutSuffix(who, "'"); undo {
@@ -154,7 +154,7 @@ func FuzzAnomalies(f *testing.F) {
 			}
 			h.Operations = append(h.Operations, Operation{
 				Saga: string('A' + rune(chunk[0]%3)), Step: strconv.Itoa(int(chunk[0] >> 2 & 3)), Round: int(chunk[0] >> 7),
-				Action: []string{skald.ActionDo, skald.ActionUndo}[chunk[0]>>6&1], Kind: []OperationKind{Read, Write, Add}[chunk[1]%3],
+				Action: []string{skald.ActionDo, skald.ActionUndo}[chunk[0]>>6&1], Kind: []OperationKind{OperationRead, OperationWrite, OperationAdd}[chunk[1]%3],
 				Item: string('x' + rune(chunk[1]>>2&1)), Value: string(chunk[2:]),
 			})
 		}

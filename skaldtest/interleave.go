@@ -113,9 +113,10 @@ func (c Interleaving) withDefaults() Interleaving {
 type Interleaved struct {
 	// Courses is the number of interleavings.
 	Courses float64
-	// Sampled says that these are not all of them.
+	// Sampled says that these are not all of them, and Seed by what they were drawn.
 	Sampled bool
-	// States that differ, and the batches that were run.
+	Seed    uint64
+	// States that differ, unless it was sampled, and the batches that were run.
 	States, Batches int
 	// Occurred has the anomalies that were found.
 	Occurred map[Anomaly]Occurrence
@@ -155,11 +156,11 @@ func (o Occurrence) String() string {
 
 // String is a line for a test's log.
 func (r Interleaved) String() string {
-	what := "all"
+	what := fmt.Sprintf("all, %d states", r.States)
 	if r.Sampled {
-		what = "sampled"
+		what = fmt.Sprintf("sampled, seed %d", r.Seed)
 	}
-	line := fmt.Sprintf("%.0f interleavings (%s), %d states, %d batches, in %s", r.Courses, what, r.States, r.Batches, r.Elapsed.Round(time.Millisecond))
+	line := fmt.Sprintf("%.0f interleavings (%s), %d batches, in %s", r.Courses, what, r.Batches, r.Elapsed.Round(time.Millisecond))
 	for _, a := range Anomalies() {
 		if o, ok := r.Occurred[a]; ok {
 			line += fmt.Sprintf("; %s %.2f %%", a, 100*o.Share)

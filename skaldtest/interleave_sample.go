@@ -24,7 +24,7 @@ type sampled struct {
 // turn it is falls behind all others. Every second course has aborts, at random moments.
 func sample(stages []*stage) (Interleaved, error) {
 	s := stages[0]
-	r := Interleaved{Sampled: true, Courses: float64(s.config.Samples), Occurred: map[Anomaly]Occurrence{}}
+	r := Interleaved{Sampled: true, Seed: s.config.Seed, Courses: float64(s.config.Samples), Occurred: map[Anomaly]Occurrence{}}
 	if s.config.Samples == 0 {
 		return r, errors.New("skaldtest: the scene has more states than MaxStates, and Samples is -1")
 	}
@@ -50,7 +50,6 @@ func sample(stages []*stage) (Interleaved, error) {
 		if d.err != nil {
 			return r, fmt.Errorf("seed %d, sample %d: %w", s.config.Seed, n+1, faultAfter(d.script, d.err))
 		}
-		r.States += len(d.script)
 		for _, a := range Anomalies() {
 			i := slices.IndexFunc(d.findings, func(f Finding) bool { return f.Anomaly == a })
 			if i < 0 {

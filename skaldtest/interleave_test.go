@@ -114,7 +114,9 @@ func TestHotOrdersAreKeptFromEachOtherByLocks(t *testing.T) {
 // keepsNoLocks is a store that forgets who has which lock.
 type keepsNoLocks struct{ service.Store }
 
-func (keepsNoLocks) LockQueues(context.Context, skald.Tx, []lock.Key) ([]lock.Row, error) { return nil, nil }
+func (keepsNoLocks) LockQueues(context.Context, skald.Tx, []lock.Key) ([]lock.Row, error) {
+	return nil, nil
+}
 
 func (keepsNoLocks) SaveLocks(context.Context, skald.Tx, []lock.Row) error { return nil }
 

@@ -71,9 +71,9 @@ func (tx *Tx) noteList(table string, rows map[string]string) {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	tx.recorder.note(Read, table, allRows, strings.Join(keys, " "))
+	tx.recorder.note(OperationRead, table, allRows, strings.Join(keys, " "))
 	for _, key := range keys {
-		tx.recorder.note(Read, table, key, rows[key])
+		tx.recorder.note(OperationRead, table, key, rows[key])
 	}
 }
 
@@ -82,9 +82,9 @@ func (tx *Tx) notePut(table, key, value string) {
 		return
 	}
 	if _, there := tx.view.business.get(businessKey{table, key}); !there {
-		tx.recorder.note(Add, table, allRows, "+"+strconv.Quote(key))
+		tx.recorder.note(OperationAdd, table, allRows, "+"+strconv.Quote(key))
 	}
-	tx.recorder.note(Write, table, key, value)
+	tx.recorder.note(OperationWrite, table, key, value)
 }
 
 func (tx *Tx) noteDelete(table, key string) {
@@ -92,9 +92,9 @@ func (tx *Tx) noteDelete(table, key string) {
 		return
 	}
 	if _, there := tx.view.business.get(businessKey{table, key}); there {
-		tx.recorder.note(Add, table, allRows, "-"+strconv.Quote(key))
+		tx.recorder.note(OperationAdd, table, allRows, "-"+strconv.Quote(key))
 	}
-	tx.recorder.note(Write, table, key, "")
+	tx.recorder.note(OperationWrite, table, key, "")
 }
 
 // Add adds to a number, unless it would then be less than the least: false says that, and that nothing has changed. It
@@ -104,7 +104,7 @@ func (tx *Tx) Add(table, key string, by, least int64) bool {
 	tx.mustNotBeCommitted()
 	value, _ := tx.view.business.get(businessKey{table, key})
 	if least > math.MinInt64 {
-		tx.recorder.note(Read, table, key, value) // the guard looks at it
+		tx.recorder.note(OperationRead, table, key, value) // the guard looks at it
 	}
 	number, err := strconv.ParseInt(value, 10, 64)
 	if err != nil && value != "" {
@@ -113,7 +113,7 @@ func (tx *Tx) Add(table, key string, by, least int64) bool {
 	if number+by < least {
 		return false
 	}
-	tx.recorder.note(Add, table, key, strconv.FormatInt(by, 10))
+	tx.recorder.note(OperationAdd, table, key, strconv.FormatInt(by, 10))
 	tx.view.business.put(businessKey{table, key}, strconv.FormatInt(number+by, 10))
 	return true
 }

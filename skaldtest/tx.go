@@ -76,7 +76,7 @@ func (tx *Tx) Get(table, key string) (string, bool) {
 	tx.store.db.mu.RLock()
 	defer tx.store.db.mu.RUnlock()
 	value, ok := tx.view.business.get(businessKey{table, key})
-	tx.recorder.note(Read, table, key, value)
+	tx.recorder.note(OperationRead, table, key, value)
 	return value, ok
 }
 
