@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // sampled is one course that was drawn.
@@ -28,20 +27,7 @@ func sample(stages []*stage) (Interleaved, error) {
 	if s.config.Samples == 0 {
 		return r, errors.New("skaldtest: the scene has more states than MaxStates, and Samples is -1")
 	}
-	drawn := make([]sampled, s.config.Samples)
-	length := max(1, len(s.draw(0, 100).script)) // about
-	var group sync.WaitGroup
-	var failed atomic.Bool
-	for i, s := range stages {
-		group.Go(func() {
-			for n := i; n < len(drawn) && !failed.Load() && s.ctx.Err() == nil; n += len(stages) {
-				if drawn[n] = s.draw(uint64(n)+1, length); drawn[n].err != nil {
-					failed.Store(true)
-				}
-			}
-		})
-	}
-	group.Wait()
+	drawn := drawAll(stages)
 	if err := s.ctx.Err(); err != nil {
 		return r, err
 	}
@@ -65,6 +51,34 @@ func sample(stages []*stage) (Interleaved, error) {
 		}
 	}
 	return r, nil
+}
+
+// drawAll draws the samples, or those up to the first that fails.
+func drawAll(stages []*stage) []sampled {
+	drawn := make([]sampled, stages[0].config.Samples)
+	length := max(1, len(stages[0].draw(0, 100).script)) // about
+	var group sync.WaitGroup
+	var last sync.Mutex // guards until
+	until := len(drawn)
+	for i, s := range stages {
+		group.Go(func() {
+			for n := i; s.ctx.Err() == nil; n += len(stages) {
+				last.Lock()
+				over := n >= until
+				last.Unlock()
+				if over {
+					return
+				}
+				if drawn[n] = s.draw(uint64(n)+1, length); drawn[n].err != nil { // the first that fails is told
+					last.Lock()
+					until = min(until, n)
+					last.Unlock()
+				}
+			}
+		})
+	}
+	group.Wait()
+	return drawn
 }
 
 // priorities order the sagas of one course.
