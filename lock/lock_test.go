@@ -1,6 +1,7 @@
 package lock_test
 
 import (
+	"context"
 	"errors"
 	"math"
 	"slices"
@@ -201,6 +202,49 @@ func TestWhatAMessageChangedIsForgottenWithIt(t *testing.T) {
 	})
 	if got := ages(t, store); !slices.Equal(got, []byte{5, 4}) {
 		t.Errorf("the queue is %v", got)
+	}
+}
+
+// counting counts how often each queue is locked.
+type counting struct {
+	*skaldtest.Store
+	locked map[lock.Key]int
+}
+
+func (s counting) LockQueues(ctx context.Context, tx skald.Tx, keys []lock.Key) ([]lock.Row, error) {
+	for _, k := range keys {
+		s.locked[k]++
+	}
+	return s.Store.LockQueues(ctx, tx, keys)
+}
+
+// A database may give up with a savepoint what was locked since.
+func TestAQueueThatAMessageHadLockedIsLockedAgainByTheNext(t *testing.T) {
+	store := counting{skaldtest.NewStore(), map[lock.Key]int{}}
+	tx, err := store.BeginTx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := unit.New(tx, time.Now())
+	locks := lock.New(store, nil)
+	free := func(k lock.Key) {
+		t.Helper()
+		if err := locks.Free(unit.With(t.Context(), work), tx, k.Resource, k.Key); err != nil {
+			t.Error(err)
+		}
+	}
+	before, since := lock.Key{Resource: "test.account", Key: "before"}, lock.Key{Resource: "test.account", Key: "since"}
+	free(before)
+	mark := work.Mark()
+	free(before)
+	free(since)
+	free(since)
+	work.Reset(mark)
+	work.Mark()
+	free(before)
+	free(since)
+	if store.locked[before] != 1 || store.locked[since] != 2 {
+		t.Errorf("queues were locked so often: %v", store.locked)
 	}
 }
 

@@ -17,6 +17,8 @@ type Share struct {
 	queues map[Key]*ranks
 	undo   []func()
 	mark   int
+	// since are the queues that were locked since the mark.
+	since []Key
 }
 
 // ranks are a key's queue as it was found, and as it is now. The slices are never changed in place.
@@ -28,10 +30,17 @@ func (l *Locks) In(work *unit.Work) *Share {
 }
 
 // Mark implements [unit.Part].
-func (s *Share) Mark() { s.mark = len(s.undo) }
+func (s *Share) Mark() { s.mark, s.since = len(s.undo), nil }
 
-// Reset implements [unit.Part].
-func (s *Share) Reset() { s.rollback(s.mark) }
+// Reset implements [unit.Part]. A database may give up with a savepoint what was locked since: who wants
+// it again locks it again.
+func (s *Share) Reset() {
+	s.rollback(s.mark)
+	for _, k := range s.since {
+		delete(s.queues, k)
+	}
+	s.since = nil
+}
 
 // Checkpoint returns a function that forgets what is changed from now on.
 func (s *Share) Checkpoint() (undo func()) {
@@ -82,6 +91,7 @@ func (s *Share) load(ctx context.Context, keys ...Key) error {
 		return err
 	}
 	s.Adopt(missing, rows)
+	s.since = append(s.since, missing...)
 	return nil
 }
 

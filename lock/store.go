@@ -53,8 +53,8 @@ type Row struct {
 // whose error theirs is then. A store is safe for concurrent use.
 type Store interface {
 	// LockQueues returns the rows of keys, those of a key in the order of their places. Until the
-	// transaction ends no other transaction can add, change or remove rows of any of keys, whether
-	// there are any or not.
+	// transaction ends, or returns to a savepoint that was set before, no other transaction can add,
+	// change or remove rows of any of keys, whether there are any or not.
 	LockQueues(ctx context.Context, tx skald.Tx, keys []Key) ([]Row, error)
 	// LockedBy returns the keys in whose queues a root has a row.
 	LockedBy(ctx context.Context, tx skald.Tx, root skald.ID) ([]Key, error)
