@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // decision is what a barrier says about a command without running its handler.
@@ -228,6 +229,8 @@ func (p *pass) fail(it *item, cause error) {
 		p.postpone(it, cause)
 		return
 	}
+	var conflict *lock.Conflict
+	it.conflicts = errors.As(cause, &conflict)
 	attempts := 1
 	if it.held != nil {
 		attempts += it.held.Attempts
@@ -273,10 +276,12 @@ func (p *pass) keep(it *item, state HeldState, attempts int, reason string) *Hel
 	if state == HeldRetrying {
 		h.NextAttempt = p.work.Now.Add(p.consumer.config.Backoff(attempts))
 	}
-	if it.held != nil && it.held.Apart {
-		h.Apart = true
+	switch h.Apart = it.held != nil && it.held.Apart; {
+	case it.conflicts && !h.Apart:
+		return p.setApart(it, h)
+	case h.Apart:
 		p.failed[h.Queue()] = true
-	} else if h.Raw == nil {
+	case h.Raw == nil:
 		p.blocked[keyOf(it.message)] = true
 		p.failed[keyOf(it.message)] = true
 	}

@@ -40,6 +40,8 @@ type item struct {
 	// suspect says that the item gets a savepoint, and is not handled together with others: it
 	// failed or refused where neither was so.
 	suspect bool
+	// conflicts says that the handler has met a saga's lock: what releases that may be behind the message.
+	conflicts bool
 	// failed says that the handler is not to be run again in this batch: it hung, or what it
 	// left behind broke the batch.
 	failed error

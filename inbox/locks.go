@@ -77,7 +77,7 @@ func (p *pass) atLock(ctx context.Context, it *item, g *Registration) (d decisio
 	switch {
 	case err != nil || verdict == lock.Granted:
 		return d, false, err
-	case verdict == lock.Waiting && !p.tooLong(k, claim.Owner, m):
+	case verdict == lock.Waiting && !p.tooLong(k, claim.Owner):
 		p.await(it, claim.Row(k), before)
 		return d, true, nil
 	}
@@ -98,10 +98,10 @@ func (p *pass) foreign(ctx context.Context, k lock.Key, claim lock.Claim) (*skal
 
 func (p *pass) locks() *lock.Share { return p.consumer.locks.In(p.work) }
 
-// tooLong reports whether a message has waited for a lock for as long as it may.
-func (p *pass) tooLong(k lock.Key, o lock.Owner, m *skald.Message) bool {
+// tooLong reports whether a saga has waited for a lock for as long as it may.
+func (p *pass) tooLong(k lock.Key, o lock.Owner) bool {
 	row, ok := p.locks().Row(k, o)
-	return ok && row.Message == m.ID && !p.work.Now.Before(row.Since.Add(p.consumer.config.LockPatience))
+	return ok && !p.work.Now.Before(row.Since.Add(p.consumer.config.LockPatience))
 }
 
 // await has a message wait in the queue for a lock, apart from the queue of its key: what releases the lock
@@ -112,18 +112,28 @@ func (p *pass) await(it *item, row lock.Row, before []lock.Row) {
 	share := p.locks()
 	share.Join(row)
 	row, _ = share.Row(row.Key, row.Owner)
-	if it.held != nil && !it.held.Apart {
-		p.unhold = append(p.unhold, m.ID)
+	next := row.Since.Add(p.consumer.config.LockPatience)
+	if row.Message != m.ID { // another branch of its family waits: nobody wakes this one
+		next = p.work.Now.Add(heldLook)
 	}
 	held := Held{
-		Message: p.marked(*m), State: HeldRetrying, Apart: true, HeldAt: p.work.Now,
-		NextAttempt: row.Since.Add(p.consumer.config.LockPatience),
-		Reason:      fmt.Sprintf("waits for the lock on %s, behind %d; it is held by saga %s (%s)", row.Key, len(before), before[0].Name, before[0].Saga),
+		Message: p.marked(*m), State: HeldRetrying, HeldAt: p.work.Now, NextAttempt: next,
+		Reason: fmt.Sprintf("waits for the lock on %s, behind %d; it is held by saga %s (%s)", row.Key, len(before), before[0].Name, before[0].Saga),
 	}
 	if it.held != nil {
 		held.HeldAt, held.Attempts = it.held.HeldAt, it.held.Attempts
 	}
+	p.setApart(it, held)
+}
+
+// setApart holds a message apart from the queue of its key, which it leaves if it is in it.
+func (p *pass) setApart(it *item, held Held) *Held {
+	if it.held != nil && !it.held.Apart {
+		p.unhold = append(p.unhold, it.message.ID)
+	}
+	held.Apart = true
 	p.apart = append(p.apart, held)
+	return &p.apart[len(p.apart)-1]
 }
 
 // settleLocks writes down what a message that was answered does to locks. What its handler did not do, because the
@@ -137,12 +147,8 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 		return nil //nolint:nilerr // it was refused for that before its handler ran
 	}
 	action := m.Headers.Get(skald.HeaderAction)
-	if g.Unlocks != "" && !refused && action != skald.ActionBar && (ran || action == skald.ActionUndo) {
-		step := ""
-		if action == skald.ActionUndo {
-			step = claim.Step
-		}
-		if _, err := p.locks().Release(ctx, lock.Key{Resource: g.Unlocks, Key: m.Key}, claim.Owner, step); err != nil {
+	if g.Unlocks != "" && !refused && action != skald.ActionBar {
+		if err := p.unlock(ctx, lock.Key{Resource: g.Unlocks, Key: m.Key}, claim, action, ran); err != nil {
 			return err
 		}
 	}
@@ -156,22 +162,24 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 		return nil
 	case locking(m):
 		return p.locks().Abandon(ctx, k, claim.Owner, m.ID)
-	default:
-		return p.barredWaiter(ctx, k, claim)
+	default: // a bar, in whose place its do may wait
+		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Step)
 	}
 }
 
-// barredWaiter takes the do that a bar answers for out of the queue, if it waits there.
-func (p *pass) barredWaiter(ctx context.Context, k lock.Key, claim lock.Claim) error {
-	row, ok := p.locks().Row(k, claim.Owner)
-	if !ok || row.Message.IsZero() || row.Step != claim.Step {
+// unlock ends what one step has done under a lock.
+func (p *pass) unlock(ctx context.Context, k lock.Key, claim lock.Claim, action string, ran bool) error {
+	switch {
+	case ran:
+		return p.locks().Leave(ctx, k, claim.Owner)
+	case action == skald.ActionUndo: // the do has not landed, and may wait
+		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Step)
+	default:
 		return nil
 	}
-	_, err := p.locks().Release(ctx, k, claim.Owner, claim.Step)
-	return err
 }
 
-// reserve takes a lock for a saga that has given up all others, and answers once it has it.
+// reserve takes a lock for a saga that does nothing under it yet, and answers once it has it.
 func (p *pass) reserve(ctx context.Context, it *item) error {
 	m := it.message
 	var k lock.Key
@@ -187,27 +195,34 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 		p.fail(it, fmt.Errorf("%w: reserve a lock: %w", ErrUnhandleable, err))
 		return nil
 	}
-	claim.Step = "" // it is no step's yet
 	share := p.locks()
-	verdict, before, err := share.Ask(ctx, k, claim.Owner, lock.Reserve)
+	switch m.Headers.Get(skald.HeaderAction) {
+	case skald.ActionBar:
+		if err := share.Withdraw(ctx, k, claim.Owner, claim.Step); err != nil {
+			return err
+		}
+		return p.done(it, nil)
+	case skald.ActionReserve:
+		claim.Step, claim.Policy = "", lock.Reserve // it is no step's yet
+	}
+	verdict, before, err := share.Ask(ctx, k, claim.Owner, claim.Policy)
 	if err != nil {
 		return err
 	}
-	row, queued := share.Row(k, claim.Owner)
+	_, queued := share.Row(k, claim.Owner)
+	gone := it.held != nil && it.held.Apart && !queued // the saga has ended meanwhile, or an operator has removed it
 	var refusal *skald.Refusal
 	switch {
-	case it.held != nil && it.held.Apart && !queued: // the saga has ended meanwhile, or an operator has removed it
-		refusal = lock.Deny(k, "", before, false)
-	case verdict == lock.Granted:
-		share.Take(claim.Row(k))
-	case queued && row.Message == m.ID && p.tooLong(k, claim.Owner, m):
-		refusal = lock.Deny(k, "", before, false)
-		if err := p.locks().Abandon(ctx, k, claim.Owner, m.ID); err != nil {
-			return err
-		}
-	default:
+	case verdict == lock.Granted && !gone:
+		share.Keep(claim.Row(k))
+	case verdict == lock.Waiting && !gone && !p.tooLong(k, claim.Owner):
 		p.await(it, claim.Row(k), before)
 		return nil
+	default:
+		refusal = lock.Deny(k, "", before, verdict == lock.Died && !gone)
+		if err := share.Abandon(ctx, k, claim.Owner, m.ID); err != nil {
+			return err
+		}
 	}
 	reply, err := p.makeReply(m, nothing{}, refusal)
 	if err != nil {

@@ -76,11 +76,9 @@ func TestWhoMayWait(t *testing.T) {
 	}{
 		{nil, 5, lock.Wait, lock.Granted},
 		{nil, 5, lock.Refuse, lock.Granted},
-		{nil, 5, lock.Now, lock.Granted},
 		{nil, 5, lock.Reserve, lock.Granted},
 		{[]byte{5}, 5, lock.Wait, lock.Granted},
 		{[]byte{5}, 5, lock.Refuse, lock.Granted},
-		{[]byte{5, 4}, 5, lock.Now, lock.Granted},
 		{[]byte{7}, 5, lock.Wait, lock.Waiting},
 		{[]byte{3}, 5, lock.Wait, lock.Died},
 		{[]byte{7, 6}, 5, lock.Wait, lock.Waiting},
@@ -88,7 +86,6 @@ func TestWhoMayWait(t *testing.T) {
 		{[]byte{7, 5, 3}, 5, lock.Wait, lock.Waiting},
 		{[]byte{3, 5}, 5, lock.Wait, lock.Died},
 		{[]byte{7}, 5, lock.Refuse, lock.Refused},
-		{[]byte{7}, 5, lock.Now, lock.Died},
 		{[]byte{3, 1}, 5, lock.Reserve, lock.Waiting},
 	} {
 		store := skaldtest.NewStore()
@@ -108,34 +105,59 @@ func TestAReleaseIsFenced(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		by       lock.Owner
-		step     string
 		released bool
 	}{
-		{"its own", saga(5, 2), "", true},
-		{"its own step", saga(5, 2), "hold", true},
-		{"a later round's", saga(5, 3), "", true},
-		{"an earlier round's", saga(5, 1), "", false},
-		{"another step's", saga(5, 2), "hold again", false},
-		{"another saga's", saga(4, 2), "", false},
-		{"an operator's", saga(5, math.MaxInt), "", true},
+		{"its own", saga(5, 2), true},
+		{"a later round's", saga(5, 3), true},
+		{"an earlier round's", saga(5, 1), false},
+		{"another saga's", saga(4, 2), false},
+		{"an operator's", saga(5, math.MaxInt), true},
 	} {
 		store := skaldtest.NewStore()
 		on(t, store, func(s *lock.Share) {
-			ask(t, s, saga(5, 2), lock.Wait)
+			ask(t, s, saga(5, 1), lock.Wait)
+			s.Keep(row(saga(5, 1), ""))
 			s.Take(row(saga(5, 2), "hold"))
-			s.Take(row(saga(5, 2), "hold again")) // has it already
 		})
 		on(t, store, func(s *lock.Share) {
-			released, err := s.Release(t.Context(), key, c.by, c.step)
+			if err := s.Leave(t.Context(), key, saga(c.by.Root[15], 1)); err != nil {
+				t.Fatal(err)
+			}
+			released, err := s.Release(t.Context(), key, c.by)
 			if released != c.released || err != nil {
 				t.Errorf("%s: %t, %v", c.name, released, err)
 			}
-			if again, err := s.Release(t.Context(), key, c.by, c.step); again || err != nil {
+			if again, err := s.Release(t.Context(), key, c.by); again || err != nil {
 				t.Errorf("%s: again %t, %v", c.name, again, err)
 			}
 		})
 		if left := ages(t, store); (len(left) == 0) != c.released {
 			t.Errorf("%s: left %v", c.name, left)
+		}
+	}
+}
+
+// The branches of a saga may be under one lock, and are undone in any order.
+func TestALockIsHeldUntilTheLastUndo(t *testing.T) {
+	store := skaldtest.NewStore()
+	on(t, store, func(s *lock.Share) {
+		ask(t, s, saga(5, 0), lock.Wait)
+		s.Take(row(saga(5, 0), "one"))
+		s.Take(row(saga(5, 0), "other"))
+	})
+	for _, left := range []int{1, 0, 0} {
+		on(t, store, func(s *lock.Share) {
+			for _, step := range []string{"one", "third"} { // no do of these waits
+				if err := s.Withdraw(t.Context(), key, saga(5, 0), step); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Leave(t.Context(), key, saga(5, 0)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got := ages(t, store); len(got) != left {
+			t.Errorf("%v in the queue, want %d", got, left)
 		}
 	}
 }
@@ -150,7 +172,7 @@ func TestTheNextInTheQueueHasTheLock(t *testing.T) {
 		s.Join(waiting(saga(3, 0), "twice", 3))
 	})
 	on(t, store, func(s *lock.Share) {
-		if _, err := s.Release(t.Context(), key, saga(5, 0), ""); err != nil {
+		if _, err := s.Release(t.Context(), key, saga(5, 0)); err != nil {
 			t.Fatal(err)
 		}
 		if a, b, c := ask(t, s, saga(4, 0), lock.Wait), ask(t, s, saga(3, 0), lock.Wait), ask(t, s, saga(5, 0), lock.Wait); a != lock.Granted || b != lock.Waiting || c != lock.Died {
@@ -191,7 +213,7 @@ func TestWhatAMessageChangedIsForgottenWithIt(t *testing.T) {
 		ask(t, s, saga(4, 0), lock.Wait)
 		s.Join(row(saga(4, 0), "hold"))
 		s.Mark()
-		if _, err := s.Release(t.Context(), key, saga(5, 0), ""); err != nil {
+		if _, err := s.Release(t.Context(), key, saga(5, 0)); err != nil {
 			t.Fatal(err)
 		}
 		s.Join(row(saga(3, 0), "hold"))
@@ -248,21 +270,32 @@ func TestAQueueThatAMessageHadLockedIsLockedAgainByTheNext(t *testing.T) {
 	}
 }
 
-func TestAReservationBecomesTheStepsThatTakesIt(t *testing.T) {
+func TestAReservationIsNoSteps(t *testing.T) {
 	store := skaldtest.NewStore()
+	withdraw := func(step string) []byte {
+		on(t, store, func(s *lock.Share) {
+			if err := s.Withdraw(t.Context(), key, saga(5, 1), step); err != nil {
+				t.Fatal(err)
+			}
+		})
+		return ages(t, store)
+	}
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 1), lock.Reserve)
-		s.Take(row(saga(5, 1), ""))
+		s.Keep(row(saga(5, 1), ""))
 	})
+	if len(withdraw("hold")) == 0 {
+		t.Error("a step that has not landed released the reservation")
+	}
 	on(t, store, func(s *lock.Share) {
-		if released, _ := s.Release(t.Context(), key, saga(5, 1), "hold"); released {
-			t.Error("a step released what it has not taken")
+		if _, err := s.Release(t.Context(), key, saga(5, 1)); err != nil {
+			t.Fatal(err)
 		}
-		s.Take(row(saga(5, 1), "hold"))
-		if released, _ := s.Release(t.Context(), key, saga(5, 1), "hold"); !released {
-			t.Error("a step did not release what it has taken")
-		}
+		s.Keep(row(saga(5, 1), "hold")) // the claim of a local step that has not run
 	})
+	if len(withdraw("hold again")) == 0 || len(withdraw("hold")) > 0 {
+		t.Error("a step that has not run did not release its claim, and that only")
+	}
 }
 
 func TestAClaimIsReadAsItWasWritten(t *testing.T) {

@@ -109,21 +109,36 @@ func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict
 	return q.decide(o, policy), slices.Clone(before), nil
 }
 
-// Take writes down that an owner who was granted a lock has it. A row that it has already stays as it is,
-// but that a reservation becomes the step's.
+// Take writes down that a step has landed under a lock that its owner was granted.
 func (s *Share) Take(r Row) {
+	s.Keep(r)
 	q := s.queues[r.Key]
-	if i := q.now.index(r.Owner); i >= 0 {
-		held := q.now[i]
-		held.Round = r.Round
-		if held.Step == "" {
-			held.Step, held.Saga, held.Name = r.Step, r.Saga, r.Name
-		}
-		held.Group, held.Message = "", skald.ID{}
-		s.set(q, append(append(slices.Clone(q.now[:i]), held), q.now[i+1:]...))
+	i := q.now.index(r.Owner)
+	taken := q.now[i]
+	if taken.Uses++; taken.Uses == 1 {
+		taken.Step, taken.Saga, taken.Name = r.Step, r.Saga, r.Name
+	}
+	s.replace(q, i, taken)
+}
+
+// Keep writes down that an owner who was granted a lock has it, though no step has landed under it. The row that it
+// has already becomes this round's: what the saga gave up in an earlier one does not release it.
+func (s *Share) Keep(r Row) {
+	q := s.queues[r.Key]
+	i := q.now.index(r.Owner)
+	if i < 0 {
+		s.join(q, r)
 		return
 	}
-	s.join(q, r)
+	kept := q.now[i]
+	kept.Round, kept.Group, kept.Message = r.Round, "", skald.ID{}
+	s.replace(q, i, kept)
+}
+
+func (s *Share) replace(q *ranks, i int, r Row) {
+	next := slices.Clone(q.now)
+	next[i] = r
+	s.set(q, next)
 }
 
 // Join adds a row at the end of a queue, unless the owner is in it.
@@ -153,31 +168,51 @@ func (s *Share) Row(k Key, o Owner) (Row, bool) {
 	return Row{}, false
 }
 
-// Release removes an owner's row, if it is of no later round and, where a step is named, that step's; the
-// next in the queue has the lock then. It reports whether there was one, and what is there now.
-func (s *Share) Release(ctx context.Context, k Key, o Owner, step string) (bool, error) {
+// Release removes an owner's row, if it is of no later round; the next in the queue has the lock then. It reports
+// whether there was one.
+func (s *Share) Release(ctx context.Context, k Key, o Owner) (bool, error) {
+	return s.remove(ctx, k, o, func(Row) bool { return true })
+}
+
+// Leave ends what a step has done under the lock: it is undone, or decided. The row goes with the last one of
+// them.
+func (s *Share) Leave(ctx context.Context, k Key, o Owner) error {
+	removed, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses <= 1 })
+	if removed || err != nil {
+		return err
+	}
+	q := s.queues[k]
+	if i := q.now.index(o); i >= 0 && q.now[i].Round <= o.Round {
+		left := q.now[i]
+		left.Uses--
+		s.replace(q, i, left)
+	}
+	return nil
+}
+
+// Withdraw removes the row with which a step waits that will not land, or has waited.
+func (s *Share) Withdraw(ctx context.Context, k Key, o Owner, step string) error {
+	_, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses == 0 && r.Step == step })
+	return err
+}
+
+// Abandon removes an owner's row if a message waits, or has waited, in its name.
+func (s *Share) Abandon(ctx context.Context, k Key, o Owner, message skald.ID) error {
+	_, err := s.remove(ctx, k, o, func(r Row) bool { return r.Message == message })
+	return err
+}
+
+func (s *Share) remove(ctx context.Context, k Key, o Owner, which func(Row) bool) (bool, error) {
 	if err := s.load(ctx, k); err != nil {
 		return false, err
 	}
 	q := s.queues[k]
 	i := q.now.index(o)
-	if i < 0 || q.now[i].Round > o.Round || step != "" && q.now[i].Step != step {
+	if i < 0 || q.now[i].Round > o.Round || !which(q.now[i]) {
 		return false, nil
 	}
 	s.set(q, slices.Delete(slices.Clone(q.now), i, i+1))
 	return true, nil
-}
-
-// Abandon removes an owner's row if a message waits, or has waited, in its name.
-func (s *Share) Abandon(ctx context.Context, k Key, o Owner, message skald.ID) error {
-	if err := s.load(ctx, k); err != nil {
-		return err
-	}
-	if row, ok := s.Row(k, o); !ok || row.Message != message {
-		return nil
-	}
-	_, err := s.Release(ctx, k, o, "")
-	return err
 }
 
 // Sweep removes all rows of an owner, of this round and earlier ones.
@@ -196,7 +231,7 @@ func (s *Share) Sweep(ctx context.Context, o Owner) error {
 		return err
 	}
 	for _, k := range keys {
-		if _, err := s.Release(ctx, k, o, ""); err != nil {
+		if _, err := s.Release(ctx, k, o); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,9 @@ type Row struct {
 	Name string
 	// Step that asked, empty for a reservation.
 	Step string
+	// Uses counts the steps that have landed under the lock and are neither undone nor decided: the lock is released with
+	// the last. None has while the saga waits, or has the lock before it comes to the step.
+	Uses int
 	// Group whose held message Message waits; both are zero in the row of who took the lock at once.
 	Group   string
 	Message skald.ID

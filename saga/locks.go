@@ -15,8 +15,7 @@ import (
 )
 
 // Locks has the step take the semantic lock on a key of a resource that the orchestrator's own
-// service owns, in its transaction. A step here does not wait for another's lock: where a call would, the
-// saga starts again once the lock is free.
+// service owns, in its transaction.
 func (l LocalAction[S]) Locks(resource skald.Resource, key func(state S) string) LocalAction[S] {
 	l.a.locks, l.a.lockKey = resource, key
 	l.a.contract = errors.Join(l.a.contract, checkLocal("Locks", resource, key == nil))
@@ -94,6 +93,55 @@ func (c *compiler[S]) checkUnlocked(step string, do *action[S], undo Action[S]) 
 	}
 	if a := undo.action(); a.unlocks != do.locks {
 		c.fault("step %q: it locks %s, and its Undo does not release that: give the Undo Unlocks", step, do.locks)
+	}
+}
+
+// unlocksNothing refuses a step that releases a lock while all of it may still be undone.
+func (c *compiler[S]) unlocksNothing(step string, do *action[S]) {
+	fix := "others would build on it; release it in the pivot, in a step behind it, and in undos"
+	if do.unlocks != "" {
+		c.fault("step %q: it unlocks %s, and may be undone: %s", step, do.unlocks, fix)
+	}
+	if do.child == nil {
+		return
+	}
+	for _, member := range do.child.family() {
+		for name, own := range member.do {
+			if own.unlocks != "" {
+				c.fault("step %q: step %q of its child %q unlocks %s, and may be undone by the parent: %s", step, name, member.name, own.unlocks, fix)
+			}
+		}
+	}
+}
+
+// unlockedOnce refuses a definition that releases a resource's locks more often than it takes them: at the last one
+// another saga may have the lock. Of steps with a condition perhaps only one runs.
+func (c *compiler[S]) unlockedOnce() {
+	surplus := map[skald.Resource]int{}
+	last := map[skald.Resource]string{}
+	for i := range c.script.machine.Steps {
+		step := &c.script.machine.Steps[i]
+		do := c.script.do[step.Name]
+		if do == nil {
+			continue
+		}
+		surplus[do.locks]--
+		if do.unlocks != "" && !step.When {
+			surplus[do.unlocks]++
+			last[do.unlocks] = step.Name
+		}
+		if do.child != nil {
+			for _, member := range do.child.family() {
+				for _, own := range member.do {
+					surplus[own.locks]--
+				}
+			}
+		}
+	}
+	for r, step := range last {
+		if surplus[r] > 0 {
+			c.fault("step %q: it unlocks %s, which is unlocked more often than it is locked before: another saga may have it by then; remove Unlocks, or have a step before the pivot lock it", step, r)
+		}
 	}
 }
 
@@ -211,15 +259,51 @@ func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform,
 	if err != nil {
 		return nil, err
 	}
-	policy := lock.Now
-	if action.locked == lock.Refuse {
-		policy = lock.Refuse
-	}
-	verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, policy).Owner, policy)
-	if err != nil || verdict == lock.Granted {
+	verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, "").Owner, action.locked)
+	switch {
+	case err != nil || verdict == lock.Granted:
 		return nil, err
+	case verdict == lock.Waiting:
+		if err := s.claimHere(ctx, in, e, action); err != nil {
+			return nil, err
+		}
+		return nil, errQueued
+	default:
+		return lock.Deny(k, "", before, verdict == lock.Died), nil
 	}
-	return lock.Deny(k, "", before, verdict == lock.Died), nil
+}
+
+// errQueued says that a local step waits for a lock.
+var errQueued = errors.New("saga: the step waits for a lock")
+
+// claimHere has a command wait for the lock of a local step, in whose place nothing would wait; or, as its bar, wait no
+// more.
+func (s *session) claimHere(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
+	k, err := here(action.locks, action.lockKey, in)
+	if err != nil {
+		return err
+	}
+	payload, err := json.Marshal(k)
+	if err != nil {
+		return fmt.Errorf("saga %q: encode the lock of step %q: %w", in.record.Name, e.Step, err)
+	}
+	m := s.ownCommand(in.claim(e.Step, action.locked), lock.ReserveType, "", payload)
+	m.Headers.Set(skald.HeaderStep, e.Step)
+	m.Headers.Set(skald.HeaderAction, string(e.Action))
+	m.Headers.Set(skald.HeaderAttempt, strconv.Itoa(e.Attempt))
+	if e.Action == machine.Do {
+		m.Headers.Set(skald.HeaderReplyTo, s.engine.ReplyChannel)
+	}
+	return s.add(ctx, in, m)
+}
+
+// runQueued runs a local step that has the lock for which it waited.
+func (s *session) runQueued(ctx context.Context, in *instance, a machine.Answer, do *erased) error {
+	event, err := s.runLocal(ctx, in, machine.Perform{Step: a.Step, Action: a.Action, Attempt: a.Attempt, Kind: machine.Local}, do)
+	if err != nil {
+		return err
+	}
+	return s.apply(ctx, in, event)
 }
 
 // lockedHere writes down what a local step that ran has locked and released.
@@ -238,12 +322,7 @@ func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perfor
 	if err != nil {
 		return err
 	}
-	step := ""
-	if e.Action == machine.Undo {
-		step = e.Step
-	}
-	_, err = s.locks().Release(ctx, k, in.claim(e.Step, "").Owner, step)
-	return err
+	return s.locks().Leave(ctx, k, in.claim(e.Step, "").Owner)
 }
 
 func here(resource skald.Resource, key func([]byte) (string, error), in *instance) (lock.Key, error) {

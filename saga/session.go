@@ -111,7 +111,9 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 				return err
 			}
 		}
-	} else if do := in.script.do[a.Step]; counts && (a.Action == machine.Do || a.Action == machine.Bar) && do != nil && do.reply != nil {
+	} else if do := in.script.do[a.Step]; counts && a.Action == machine.Do && do != nil && do.kind == machine.Local {
+		return s.runQueued(ctx, in, a, do)
+	} else if counts && (a.Action == machine.Do || a.Action == machine.Bar) && do != nil && do.reply != nil {
 		state, err := s.recordReply(ctx, in, do, a.Step, m)
 		if err != nil {
 			return err
@@ -266,6 +268,8 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 			action = in.script.undo[e.Step]
 		}
 		switch {
+		case e.Kind == machine.Local && e.Action == machine.Bar:
+			return nil, s.claimHere(ctx, in, e, action)
 		case e.Kind == machine.Local:
 			return s.runLocal(ctx, in, e, action)
 		case e.Kind == machine.Child && e.Action == machine.Bar:
@@ -283,6 +287,9 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (machine.Event, error) {
 	answer := machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
 	state, err := s.runLocked(ctx, in, e, action)
+	if errors.Is(err, errQueued) {
+		return machine.Queue{Step: e.Step}, nil
+	}
 	if refusal, refused := skald.AsRefusal(err); refused {
 		answer.Again, answer.Lock = in.again(nil, refusal)
 		if in.record.Revision == 0 && in.family.Parent == nil && !answer.Again { // nothing is settled yet: the start itself is refused

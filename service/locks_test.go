@@ -96,6 +96,7 @@ type bank struct {
 	batched   bool         // the branches handle the commands of a batch together
 	writes    atomic.Int64
 	fault     atomic.Pointer[string]
+	also      map[string]func(*service.Service)
 	config    service.Config
 	register  func(*bank)
 	stops     map[string]func()
@@ -152,6 +153,9 @@ func (b *bank) open(name string) {
 		service.HandleCommand(s, clearing, b.clear)
 	default:
 		b.register(b)
+	}
+	if also := b.also[name]; also != nil {
+		also(s)
 	}
 	ctx, stop := context.WithCancel(b.t.Context())
 	ended := make(chan error, 1)

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// maxRounds is how often an instance starts again at most. Nobody should come near it: by wait-die a saga
-// starts again once for each lock at which it meets an older one, and is the oldest some day. It bounds
-// those that start again because a value has changed.
+// maxRounds is how often an instance starts again at most because of a value that has changed. Because of locks it starts
+// again as often as it has to: by wait-die that is bounded by how many older sagas there are (docs/model/locks.pml), and
+// it is the oldest some day.
 const maxRounds = 100
 
 // mayStartAgain reports whether a refusal at a step may have the instance start again: only while it goes forward,
 // before the pivot is decided, and nobody has cancelled it.
-func (r *run) mayStartAgain(step string) bool {
-	return r.in.Status == Running && r.in.Cancel == "" && r.in.Round < maxRounds && r.step(step).Class != Retriable
+func (r *run) mayStartAgain(a Answer) bool {
+	return r.in.Status == Running && r.in.Cancel == "" && (a.Lock != "" || r.in.Round < maxRounds) && r.step(a.Step).Class != Retriable
 }
 
 // again undoes what was done, to start again. The saga's deadline stays.

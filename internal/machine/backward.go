@@ -45,7 +45,7 @@ func (r *run) retreat(s *Step) bool {
 	switch {
 	case p == nil:
 		return true
-	case p.State == Sent:
+	case p.State == Sent || p.State == Queued:
 		return r.abandon(s, p)
 	case p.State == Done || p.State == Unknown:
 		if s.Undo {
@@ -65,6 +65,11 @@ func (r *run) abandon(s *Step, p *Progress) bool {
 	switch {
 	case s.Kind == Wait: // it leaves nothing
 		p.State = Refused
+		return true
+	case p.State == Queued: // it has not run
+		p.State = Refused
+		r.record(s.Name, WhatWithdrawn, "")
+		r.perform(s, p, Bar, Local)
 		return true
 	case s.Kind == Child:
 		r.bar(s, p, r.in.Reason)

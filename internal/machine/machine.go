@@ -94,6 +94,7 @@ type StepState string
 // The states of a step.
 const (
 	Sent    StepState = "sent"    // no answer yet
+	Queued  StepState = "queued"  // a local step that waits for a lock, before it runs
 	Done    StepState = "done"    // landed
 	Refused StepState = "refused" // did not land
 	Skipped StepState = "skipped" // its condition did not hold
@@ -109,7 +110,7 @@ const (
 )
 
 // awaited reports whether an answer moves the step on.
-func (s StepState) awaited() bool { return s == Sent || s == Barring || s == Undoing }
+func (s StepState) awaited() bool { return s == Sent || s == Queued || s == Barring || s == Undoing }
 
 // Progress is one step of an instance. Steps are known by name, never by index.
 type Progress struct {
@@ -190,7 +191,7 @@ func (in *Instance) Counts(a Answer) bool {
 	}
 	switch a.Action {
 	case Do:
-		return (p.State == Sent || p.State == Barring) && p.Do == a.Attempt
+		return (p.State == Sent || p.State == Queued || p.State == Barring) && p.Do == a.Attempt
 	case Undo:
 		return p.State == Undoing && p.Undo == a.Attempt
 	case Bar:

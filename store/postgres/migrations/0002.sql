@@ -11,6 +11,7 @@ CREATE TABLE skald_locks (
 	saga     uuid             NOT NULL, -- whose step asked
 	name     text             NOT NULL, -- of its definition
 	step     text             NOT NULL, -- empty for a reservation
+	uses     bigint           NOT NULL, -- steps that have landed under the lock, and are neither undone nor decided
 	grp      text             NOT NULL, -- that holds the message
 	message  uuid,                      -- that waits for the lock; null when none does
 	since    timestamptz      NOT NULL,
@@ -21,10 +22,10 @@ CREATE INDEX skald_locks_root ON skald_locks (root);
 -- Along the indexes, whatever the table was like when a connection made its plan: it is almost empty at
 -- one time, and full of rows that are gone, or of waiting sagas, at another.
 CREATE FUNCTION skald_find_locks(resources text[], keys text[])
-RETURNS TABLE (n bigint, root uuid, place bigint, round bigint, saga uuid, name text, step text, grp text, message uuid, since timestamptz) LANGUAGE plpgsql
+RETURNS TABLE (n bigint, root uuid, place bigint, round bigint, saga uuid, name text, step text, uses bigint, grp text, message uuid, since timestamptz) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
-	RETURN QUERY SELECT k.n, l.root, l.place, l.round, l.saga, l.name, l.step, l.grp, l.message, l.since
+	RETURN QUERY SELECT k.n, l.root, l.place, l.round, l.saga, l.name, l.step, l.uses, l.grp, l.message, l.since
 	FROM unnest(resources, keys) WITH ORDINALITY AS k (resource, key, n)
 	JOIN skald_locks AS l ON l.resource = k.resource AND l.key = k.key ORDER BY k.n, l.place;
 END $$;
