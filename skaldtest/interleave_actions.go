@@ -132,7 +132,7 @@ func (m *instant) actor(message *skald.Message) string {
 	if c := m.cast(id); err == nil && c != nil {
 		return c.root
 	}
-	return message.Type + " " + message.OrderKey()
+	return named(message)
 }
 
 // retries are those of each held message that no other of its queue stands before. What waits for a lock is

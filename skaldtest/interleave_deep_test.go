@@ -19,6 +19,8 @@ type lockSteps struct {
 	takeA, takeB   saga.Action[crossing]
 	leaveA, leaveB saga.Action[crossing]
 	freeOwn        saga.Action[crossing]
+	other          saga.Compensatable[crossing] // a second lock of the order service's own
+	look           saga.Compensatable[crossing] // locks nothing
 }
 
 func newLockSteps(s *Scene) lockSteps {
@@ -33,14 +35,16 @@ func newLockSteps(s *Scene) lockSteps {
 		})
 		return saga.Call(c, crossing.itself)
 	}
-	own := func(what string) saga.LocalAction[crossing] {
+	ownThing := func(thing, what string) saga.LocalAction[crossing] {
 		return saga.Local(func(_ context.Context, tx *Tx, c *crossing) error {
-			before, _ := tx.Get("things", "it")
-			tx.Put("things", "it", before+what+c.Number)
+			before, _ := tx.Get("things", thing)
+			tx.Put("things", thing, before+what+c.Number)
 			return nil
 		})
 	}
+	own := func(what string) saga.LocalAction[crossing] { return ownThing("it", what) }
 	it := func(crossing) string { return "it" }
+	that := func(crossing) string { return "that" }
 	steps := lockSteps{
 		takeA: command("a", "take", "a", "", "no"), leaveA: command("a", "leave", "", "a"),
 		takeB: command("b", "take", "b", "", "no"), leaveB: command("b", "leave", "", "b"), freeOwn: own("f").Unlocks("order", it),
@@ -48,6 +52,10 @@ func newLockSteps(s *Scene) lockSteps {
 	steps.a = saga.Compensatable[crossing]{Name: "take a", Do: steps.takeA, Undo: steps.leaveA}
 	steps.b = saga.Compensatable[crossing]{Name: "take b", Do: steps.takeB, Undo: steps.leaveB}
 	steps.own = saga.Compensatable[crossing]{Name: "take own", Do: own("t").Locks("order", it), Undo: own("l").Unlocks("order", it)}
+	steps.look = saga.Compensatable[crossing]{Name: "look", Do: command("a", "look", "", "", "no")}
+	steps.other = saga.Compensatable[crossing]{
+		Name: "take other", Do: ownThing("that", "t").Locks("order", that), Undo: ownThing("that", "l").Unlocks("order", that),
+	}
 	return steps
 }
 
@@ -77,6 +85,21 @@ var deepLocks = map[string]func(s lockSteps) (one, other saga.Definition[crossin
 		one, other = inRow(s.own, s.a), inRow(s.a, s.own)
 		other.Retriable = []saga.Step[crossing]{{Name: "free", Do: s.freeOwn}}
 		return one, other
+	},
+	"two locks of the orchestrator's own": func(s lockSteps) (one, other saga.Definition[crossing]) {
+		return inRow(s.own, s.look, s.other), inRow(s.other, s.look, s.own)
+	},
+	"two branches under one lock": func(s lockSteps) (one, other saga.Definition[crossing]) {
+		again := s.a
+		again.Name = "take a again"
+		both := saga.Compensatable[crossing]{Name: "both", Parallel: [][]saga.Compensatable[crossing]{{s.a}, {again}}}
+		return inRow(both), inRow(s.b, s.a)
+	},
+	"a child under its parent's lock": func(s lockSteps) (one, other saga.Definition[crossing]) {
+		child := inRow(s.a)
+		child.Name = "child"
+		start := saga.Child(child, func(c crossing) (string, crossing) { return c.Number, c })
+		return inRow(s.a, saga.Compensatable[crossing]{Name: "child", Do: start}), inRow(s.b, s.a)
 	},
 	"refusals": func(s lockSteps) (one, other saga.Definition[crossing]) {
 		s.a.Locked, s.b.Locked = lock.Refuse, lock.Refuse

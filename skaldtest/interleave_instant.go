@@ -154,7 +154,7 @@ func (m *instant) nameMessage(message *skald.Message) string {
 	id, err := skald.ParseID(message.Headers.Get(skald.HeaderSaga))
 	c := m.cast(id)
 	if err != nil || c == nil {
-		return message.Type + " " + message.OrderKey()
+		return named(message)
 	}
 	action, step := message.Headers.Get(skald.HeaderAction), message.Headers.Get(skald.HeaderStep)
 	if step == "" {
@@ -172,6 +172,9 @@ func (m *instant) nameMessage(message *skald.Message) string {
 	}
 	return name
 }
+
+// named is the name of a message that is no saga's. What has no key has an id for one, which is another in each course.
+func named(message *skald.Message) string { return strings.TrimSpace(message.Type + " " + message.Key) }
 
 // anyID is an id in a text, and anyTime a time of day with a date, as JSON has it.
 var (
@@ -202,7 +205,7 @@ func (s *stage) printPlayer(m *instant, p *player) string {
 	}
 	for key, queue := range tables.locks.rows {
 		for _, r := range queue {
-			lines = append(lines, m.plain(fmt.Sprintf("lock %s %d %s %d %s %q %t", key, r.Place, r.Root, r.Round, r.Name, r.Step, r.Message.IsZero())))
+			lines = append(lines, m.plain(fmt.Sprintf("lock %s %d %s %d %d %s %q %t", key, r.Place, r.Root, r.Round, r.Uses, r.Name, r.Step, r.Message.IsZero())))
 		}
 	}
 	for key, value := range tables.business.rows {

@@ -101,6 +101,9 @@ func (p *priorities) fall(actor string) {
 	p.of[actor] = p.least
 }
 
+// maxCourse is how many moves a course has at most: one that is longer never ends.
+const maxCourse = 1000
+
 // draw plays one course.
 func (s *stage) draw(number uint64, length int) (d sampled) {
 	random := rand.New(rand.NewPCG(s.config.Seed, number))
@@ -112,6 +115,9 @@ func (s *stage) draw(number uint64, length int) (d sampled) {
 	d.last = s.opening
 	for step := 0; ; step++ {
 		next, err := s.drawMove(d.last, p, aborts[step])
+		if err == nil && step == maxCourse {
+			err = fmt.Errorf("after %d moves it has not ended: something goes on for ever", step)
+		}
 		if err != nil {
 			d.err = err
 			return d

@@ -162,7 +162,7 @@ func (s *stage) handler(requests []*inbox.Request, run func() error) error {
 	if c := s.at.cast(id); c != nil {
 		round = c.round
 	}
-	defer s.enter(id, round, m.Type+" "+m.OrderKey(), m.Headers.Get(skald.HeaderStep), m.Headers.Get(skald.HeaderAction))()
+	defer s.enter(id, round, named(m), m.Headers.Get(skald.HeaderStep), m.Headers.Get(skald.HeaderAction))()
 	return run()
 }
 
