@@ -242,7 +242,7 @@ func replayInterleaving(ctx context.Context, config Interleaving, script string,
 }
 
 func newStage(ctx context.Context, config Interleaving, set func(s *Scene)) (*stage, error) {
-	s := &stage{ctx: ctx, config: config, logger: slog.New(slog.DiscardHandler)}
+	s := &stage{ctx: ctx, config: config, logger: slog.New(slog.DiscardHandler), longest: maxCourse}
 	set(&Scene{s})
 	return s, s.open()
 }

@@ -115,7 +115,7 @@ func (s *stage) draw(number uint64, length int) (d sampled) {
 	d.last = s.opening
 	for step := 0; ; step++ {
 		next, err := s.drawMove(d.last, p, aborts[step])
-		if err == nil && step == maxCourse {
+		if err == nil && step == s.longest {
 			err = fmt.Errorf("after %d moves it has not ended: something goes on for ever", step)
 		}
 		if err != nil {

@@ -35,6 +35,7 @@ type stage struct {
 
 	// Set by this package's own tests, to break what is played.
 	wrapStore func(service.Store) service.Store
+	longest   int // see maxCourse
 }
 
 type stepName struct{ saga, step string }
