@@ -63,6 +63,7 @@ type lane struct {
 	passes   chan func() // to the runner; nil when there is none
 	heldAt   time.Time   // when to look for held messages again
 	now      func() time.Time
+	around   func(requests []*Request, run func() error) error // of a stepper; nil for nothing
 	// failed are the keys of what failed in the batch under way, which may take several
 	// transactions: what was read as held behind it does not overtake it in a later one.
 	failed map[ChannelKey]bool

@@ -174,10 +174,28 @@ func (d *Description) UndoBeside(step string, state []byte, reply *skald.Message
 	return without, with, err
 }
 
+// Descriptions describe what is registered, children included, by name and version.
+func (e *Engine) Descriptions() ([]*Description, error) {
+	var all []*Description
+	for _, v := range e.Versions() {
+		if s := e.scripts[v.Name][v.Number]; s != nil {
+			d, err := s.describe()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
 // LocalCall is a local action that the engine is about to run.
 type LocalCall struct {
 	Saga, Step string
 	Undo       bool
+	// ID of the instance, and how often it has started again.
+	ID    skald.ID
+	Round int
 	// Run runs it; nil when it takes another type of transaction than the engine's store has.
 	Run func() error
 }
@@ -192,6 +210,21 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 		e.faults = append(e.faults, err)
 		return newHandle[S](e, definition.Name, nil)
 	}
+	s = s.surrounded(e, around)
+	e.register(s)
+	return newHandle[S](e, s.name, map[int]*script{s.version: s})
+}
+
+// Watch makes an engine one for tests that put its database back and forth: it keeps no instance in
+// memory, and calls around in place of each local action of what is registered from now on, as
+// [RegisterAround] does.
+func (e *Engine) Watch(around func(ctx context.Context, tx skald.Tx, call LocalCall) error) {
+	e.around = around
+	e.cache.limit, e.courses.limit = 0, 0
+}
+
+// surrounded is a copy of a script whose local actions are called by around.
+func (s *script) surrounded(e *Engine, around func(context.Context, skald.Tx, LocalCall) error) *script {
 	s = s.own()
 	for _, member := range s.family() {
 		for step, action := range member.do {
@@ -201,8 +234,7 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 			action.surround(e, LocalCall{Saga: member.name, Step: step, Undo: true}, around)
 		}
 	}
-	e.register(s)
-	return newHandle[S](e, s.name, map[int]*script{s.version: s})
+	return s
 }
 
 // own copies a script and its children's, which the definition's other registrations have too.
@@ -232,6 +264,7 @@ func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Co
 	e.txType = engine.TxType
 	e.run = func(env environment) ([]byte, error) {
 		state, call := env.state, call
+		call.ID, call.Round = env.id, env.round
 		if typed {
 			call.Run = func() (err error) {
 				next, err := run(env)

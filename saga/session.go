@@ -318,7 +318,7 @@ func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform
 		}
 	}
 	in.busy = true
-	state, err := action.run(environment{ctx, s.work.Tx, in.record.State})
+	state, err := action.run(environment{ctx, s.work.Tx, in.record.ID, in.machine.Round, in.record.State})
 	in.busy = false
 	if err != nil {
 		return nil, err

@@ -104,8 +104,10 @@ func TestWhoIsCancelledWaitsForNoLock(t *testing.T) {
 	})
 }
 
-// Fault case 66: whoever holds a lock does not go on. It is seen, and an operator takes the lock from it; what it
+// Whoever holds a lock does not go on. It is seen, and an operator takes the lock from it; what it
 // would do under another's lock then is refused.
+//
+// Faults: 66.
 func TestAnAbandonedLockIsSeenAndReleasedByAnOperator(t *testing.T) {
 	inBank(t, service.Config{}, transfers, func(b *bank) {
 		_, younger := b.olderWaits()
@@ -227,7 +229,7 @@ func twice() saga.Definition[transfer] {
 	return moves("east.first", inEast, inEast, lock.Wait)
 }
 
-// Fault case 67.
+// Faults: 67.
 func TestASagaLocksAndUnlocksTwiceWhatItHas(t *testing.T) {
 	register := func(b *bank) {
 		b.eastFirst = saga.Register(b.services["desk"], twice())
@@ -243,7 +245,9 @@ func TestASagaLocksAndUnlocksTwiceWhatItHas(t *testing.T) {
 	})
 }
 
-// Fault case 68: an undo of the first round comes again, under another id, when the saga has the lock in its second.
+// An undo of the first round comes again, under another id, when the saga has the lock in its second.
+//
+// Faults: 68.
 func TestAStaleUnlockReleasesNothing(t *testing.T) {
 	inBank(t, service.Config{}, transfers, func(b *bank) {
 		b.holdsUp.Store("")

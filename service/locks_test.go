@@ -313,7 +313,9 @@ func (b *bank) nothingLeft() {
 	}
 }
 
-// Fault case 65: A then B, and B then A, over two services.
+// A then B, and B then A, over two services.
+//
+// Faults: 65.
 func TestSagasThatLockInOppositeOrdersAllEnd(t *testing.T) {
 	t.Run("one by one", func(t *testing.T) { lockInOppositeOrders(t) })
 	t.Run("together", func(t *testing.T) { lockInOppositeOrders(t, func(b *bank) { b.batched = true }) })

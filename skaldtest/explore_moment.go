@@ -276,7 +276,7 @@ func (w *world) printNode(m *moment, i int) string {
 	for key, queue := range tables.locks.rows {
 		for _, r := range queue {
 			owner := slices.IndexFunc(m.sagas, func(s *saga.Record) bool { return s.ID == r.Root })
-			lines = append(lines, fmt.Sprintf("lock %s %d %d %d %s %q %d %t", key, r.Place, owner, r.Round, r.Name, r.Step, r.Uses, r.Message.IsZero()))
+			lines = append(lines, fmt.Sprintf("lock %s %d %d %d %d %s %q %t", key, r.Place, owner, r.Round, r.Uses, r.Name, r.Step, r.Message.IsZero()))
 		}
 	}
 	handled := 0
