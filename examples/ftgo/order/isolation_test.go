@@ -225,3 +225,31 @@ func TestAStreamDoesNotEndWhenASagaStartsAgain(t *testing.T) {
 		t.Errorf("%v", shown)
 	}
 }
+
+// Whoever only refuses at a lock never starts again, and keeps nothing to do so with.
+func TestOnlyWhatMayStartAgainKeepsItsBeginning(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	wait := func() error { <-release; return nil }
+	w := newWorldWith(t, hosttest.SQLite, answers{
+		charge: func(c accountingapi.Charge) error {
+			if c.Amount > 30_00 {
+				return wait()
+			}
+			return nil
+		},
+		revise: func(accountingapi.Revision) error { return wait() },
+	})
+	id := w.approved(t)
+	w.post(t, 202, "/v1/orders/"+id+"/revise", soups("4"))
+	placed := []string{id}
+	for _, body := range []string{strings.Replace(goodOrder, `"quantity":2`, `"quantity":9`, 1), strings.Replace(goodOrder, `"quantity":2`, `"quantity":90`, 1)} {
+		placed = append(placed, w.placed(t, body).ID, w.placed(t, strings.Replace(body, "{", `{"coordination":"parallel",`, 1)).ID)
+	}
+	for name, want := range map[string]int{"order.create": 0, "order.create-large": 0, "order.create-parallel": 0, "order.revise": 1} {
+		kept := hosttest.Count(t, w.host, `SELECT count(*) FROM skald_sagas WHERE status = 'running' AND name = ? AND instr(CAST(progress AS TEXT), '"beginning"') > 0`, name)
+		if running := hosttest.Count(t, w.host, `SELECT count(*) FROM skald_sagas WHERE status = 'running' AND name = ?`, name); kept != want*running || running == 0 {
+			t.Errorf("%s: %d of %d keep their beginning (%v)", name, kept, running, placed)
+		}
+	}
+}
