@@ -106,7 +106,8 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 			return err
 		}
 		a.Detail = refusal.Code + ": " + refusal.Message
-		if a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal); !a.Again {
+		a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal)
+		if final := a.Lock == "" && !in.script.machine.MayStartAgain(&in.machine, a); !a.Again || final {
 			if err := s.recordRefusal(in, a, refusal, counts); err != nil {
 				return err
 			}

@@ -184,6 +184,9 @@ func TestASagaThatReadWhatHasChangedStartsAgain(t *testing.T) {
 			b.t.Errorf("%+v\n%q", o, b.history(o.ID))
 		}
 		b.endsAs("never", saga.Compensated, "changed")
+		if o := b.came(b.eastFirst, "never"); o.State.Reason != "changed" {
+			b.t.Errorf("its state says %q", o.State.Reason)
+		}
 		if n := tries["never"]; n != 101 {
 			b.t.Errorf("it was tried %d times", n)
 		}

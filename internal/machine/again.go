@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -10,10 +11,11 @@ import (
 // it is the oldest some day.
 const maxRounds = 100
 
-// mayStartAgain reports whether a refusal at a step may have the instance start again: only while it goes forward,
+// MayStartAgain reports whether a refusal at a step may have the instance start again: only while it goes forward,
 // before the pivot is decided, and nobody has cancelled it.
-func (r *run) mayStartAgain(a Answer) bool {
-	return r.in.Status == Running && r.in.Cancel == "" && (a.Lock != "" || r.in.Round < maxRounds) && r.step(a.Step).Class != Retriable
+func (d *Definition) MayStartAgain(in *Instance, a Answer) bool {
+	behind := slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Name == a.Step && s.Class == Retriable })
+	return in.Status == Running && in.Cancel == "" && (a.Lock != "" || in.Round < maxRounds) && !behind
 }
 
 // again undoes what was done, to start again. The saga's deadline stays.

@@ -71,7 +71,7 @@ func (r *run) answer(a Answer) error {
 		p.State = Undone
 		r.record(a.Step, WhatUndone, "")
 		r.proceed()
-	case a.Refused && a.Again && r.mayStartAgain(a):
+	case a.Refused && a.Again && r.definition.MayStartAgain(&r.in, a):
 		p.State = Refused
 		what := WhatRefused
 		if a.Lock != "" {
