@@ -158,13 +158,18 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 	k := lock.Key{Resource: g.Locks, Key: m.Key}
 	switch {
 	case locking(m) && ran && !refused:
-		p.locks().Take(claim.Row(k))
-		return nil
+		return p.locks().Take(by(m, claim.Row(k)))
 	case locking(m):
 		return p.locks().Abandon(ctx, k, claim.Owner, m.ID)
 	default: // a bar, in whose place its do may wait
 		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Step)
 	}
+}
+
+// by notes in whose name a lock is had.
+func by(m *skald.Message, row lock.Row) lock.Row {
+	row.Message = m.ID
+	return row
 }
 
 // unlock ends what one step has done under a lock.
@@ -214,7 +219,7 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 	var refusal *skald.Refusal
 	switch {
 	case verdict == lock.Granted && !gone:
-		share.Keep(claim.Row(k))
+		share.Keep(by(m, claim.Row(k)))
 	case verdict == lock.Waiting && !gone && !p.tooLong(k, claim.Owner):
 		p.await(it, claim.Row(k), before)
 		return nil
@@ -244,22 +249,14 @@ func (p *pass) sweep(ctx context.Context, it *item) error {
 	return p.done(it, nil)
 }
 
-// abandonLocks takes a message that is given up out of the queues in which it waits.
+// abandonLocks takes a message that is given up out of the queues in which it waits. It may have no handler any more, which
+// would say which ones they are.
 func (c *Consumer) abandonLocks(ctx context.Context, work *unit.Work, m *skald.Message) error {
-	g := c.routes.find(m)
-	if g == nil {
-		return nil
-	}
 	claim, err := lock.ClaimOf(m)
 	if err != nil {
 		return nil //nolint:nilerr // then it waits for no lock
 	}
-	for _, k := range g.lockKeys(m) {
-		if err := c.locks.In(work).Abandon(ctx, k, claim.Owner, m.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.locks.In(work).AbandonAll(ctx, claim.Owner, m.ID)
 }
 
 // owns reports whether a command on the channel locks the resource, or the orchestrator's own steps do.

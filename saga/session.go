@@ -106,7 +106,10 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 			return err
 		}
 		a.Detail = refusal.Code + ": " + refusal.Message
-		if a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal); !a.Again {
+		if counts {
+			a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal)
+		}
+		if !a.Again {
 			if err := s.recordRefusal(in, a, refusal, counts); err != nil {
 				return err
 			}

@@ -1,0 +1,186 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
+	"github.com/skald-go/skald/saga"
+	"github.com/skald-go/skald/service"
+	"github.com/skald-go/skald/skaldtest"
+)
+
+// inDesk are the commands of the desk, which it handles together; its own sagas lock the same accounts in local steps.
+var inDesk = counterOf(atTheDesk)
+
+// A local step may take a lock in a batch in which a command was granted it that is to be handled together with
+// others.
+func TestALocalStepTakesNoLockThatACommandOfItsBatchHas(t *testing.T) {
+	register := func(b *bank) {
+		here := b.local("")
+		here.Compensatable = []saga.Compensatable[transfer]{
+			{Name: "look", Do: saga.Call(clearing, transfer.from)}, here.Compensatable[0],
+		}
+		here.Retriable = here.Retriable[len(here.Retriable)-1:]
+		b.eastFirst = saga.Register(b.services["desk"], here)
+		by := moves("by.command", inDesk, inWest, lock.Wait)
+		by.Compensatable[1] = saga.Compensatable[transfer]{Name: "wait", Deadline: time.Hour, Do: saga.Wait(func(*transfer, bool) error { return nil })}
+		by.Retriable = by.Retriable[:1]
+		b.westFirst = saga.Register(b.services["desk"], by)
+		b.branch("desk", inDesk)
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		for i := range 100 {
+			account := fmt.Sprint(i)
+			err := service.Transact(b.t.Context(), b.services["desk"], func(ctx context.Context, tx *skaldtest.Tx) error {
+				one, two := transfer{Name: "command " + account, From: account}, transfer{Name: "local " + account, From: account}
+				if i%2 == 0 {
+					if err := b.westFirst.Start(ctx, tx, one.Name, one); err != nil {
+						return err
+					}
+					return b.eastFirst.Start(ctx, tx, two.Name, two)
+				}
+				if err := b.eastFirst.Start(ctx, tx, two.Name, two); err != nil {
+					return err
+				}
+				return b.westFirst.Start(ctx, tx, one.Name, one)
+			})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+		}
+		b.pass(time.Minute)
+		rows, err := b.services["desk"].Locks().List(b.t.Context(), "", lock.Key{}, 1000)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, r := range rows {
+			if r.Place > 1 && r.Uses > 0 && slices.ContainsFunc(rows, func(o lock.Row) bool { return o.Key == r.Key && o.Place < r.Place }) {
+				b.t.Errorf("%s has written under another's lock: %+v", r.Name, r)
+			}
+		}
+		for i := range 100 {
+			name := fmt.Sprintf("command %d", i)
+			err := service.Transact(b.t.Context(), b.services["desk"], func(ctx context.Context, tx *skaldtest.Tx) error {
+				return b.westFirst.Signal(ctx, tx, name, "wait", true)
+			})
+			if err != nil {
+				b.t.Error(err)
+			}
+		}
+		b.pass(2 * time.Minute)
+		for i := range 100 {
+			b.endsAs(fmt.Sprintf("local %d", i), saga.Completed, "")
+		}
+		b.nothingLeft()
+	}, func(b *bank) { b.batched = true })
+}
+
+// What a child is told too late is not why it compensates.
+func TestALateDenialIsNotWhyAChildCompensates(t *testing.T) {
+	register := func(b *bank) {
+		child := saga.Definition[transfer]{Name: "child", Compensatable: moves("", inWest, inWest, lock.Wait).Compensatable[:1]}
+		child.Compensatable[0].Do, child.Compensatable[0].Undo = saga.Call(inWest.hold, transfer.to), saga.Call(inWest.free, transfer.to)
+		child.Compensatable[0].Deadline = 10 * time.Second
+		d := parent()
+		d.Compensatable[1].Do = saga.Child(child, func(t transfer) (string, transfer) { return t.Name, t })
+		b.eastFirst = saga.Register(b.services["desk"], d)
+		b.westFirst = saga.Register(b.services["desk"], moves("west.first", inWest, inEast, lock.Wait))
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		b.holdsUp.Store("first")
+		b.start(b.westFirst, transfer{Name: "first", From: "2", To: "9"})
+		b.pass(time.Second)
+		b.stops["west"]()
+		b.start(b.eastFirst, transfer{Name: "one", From: "1", To: "2"})
+		b.pass(20 * time.Second) // the child's command has no answer in time
+		b.open("west")
+		b.pass(10 * time.Second)
+		b.endsAs("one", saga.Compensated, "no answer from step")
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.nothingLeft()
+	})
+}
+
+// A command that waited may be discarded when nobody handles it any more.
+func TestAWaitingCommandWithoutAHandlerIsDiscarded(t *testing.T) {
+	inBank(t, service.Config{}, transfers, func(b *bank) {
+		b.olderWaits()
+		b.stops["west"]()
+		b.services["west"] = nil
+		b.openWest(skald.Command[mark, ok]{Name: inWest.hold.Name, Version: 2, Channel: inWest.hold.Channel, Key: inWest.hold.Key, Locks: west})
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.endsAs("younger", saga.Completed, "")
+		held, err := b.services["west"].Held(b.t.Context(), 0, 10)
+		if err != nil || len(held) != 1 {
+			b.t.Fatalf("held: %v, %v", held, err)
+		}
+		if n, err := b.services["west"].Discard(b.t.Context(), "hopeless", held[0].Message.ID); n != 1 || err != nil {
+			b.t.Fatalf("discarded %d, %v", n, err)
+		}
+		b.pass(time.Minute)
+		b.endsAs("older", saga.Compensated, "skald.discarded")
+		b.nothingLeft()
+	})
+}
+
+// openWest starts the west with another version of a command.
+func (b *bank) openWest(hold skald.Command[mark, ok]) {
+	b.t.Helper()
+	s, err := service.New("west", b.stores["west"], b.broker, b.config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.services["west"] = s
+	c := inWest
+	c.hold = hold
+	b.branch("west", c)
+	ctx, stop := context.WithCancel(b.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b.stops["west"] = func() { stop(); <-ended }
+}
+
+// A command and its undo may come in one batch.
+func TestWhoWaitsAndIsUndoneInOneBatchIsNotHeld(t *testing.T) {
+	inBank(t, service.Config{}, transfers, func(b *bank) {
+		b.holdsUp.Store("")
+		b.shut.Store("slow")
+		b.start(b.eastFirst, transfer{Name: "older", From: "slow", To: "2"})
+		b.pass(time.Second)
+		b.start(b.eastFirst, transfer{Name: "younger", From: "1", To: "2"})
+		b.pass(time.Second)
+		b.stops["west"]()
+		b.shut.Store("")
+		b.pass(5 * time.Second)
+		if err := b.services["desk"].Cancel(b.t.Context(), b.came(b.eastFirst, "older").ID, "enough"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.pass(5 * time.Second)
+		b.open("west")
+		b.pass(10 * time.Second)
+		b.endsAs("older", saga.Compensated, "cancelled: enough")
+		held, err := b.services["west"].Held(b.t.Context(), 0, 10)
+		if err != nil || len(held) > 0 {
+			b.t.Errorf("held: %v, %v", held, err)
+		}
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.nothingLeft()
+	})
+}
+
+// A lock that is taken under a condition, and released without one, would be another's at times.
+func TestWhatMayNotBeLockedIsNotUnlocked(t *testing.T) {
+	d := moves("sometimes", inEast, inWest, "")
+	d.Compensatable[1].When = func(t transfer) bool { return t.Fail }
+	if _, err := saga.Describe(d); err == nil {
+		t.Error("west is unlocked whether it was locked or not")
+	}
+}
