@@ -297,10 +297,13 @@ func (c *Consumer) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, r
 		released, err = c.locks.Force(ctx, tx, k, root)
 		return err
 	})
+	if err != nil {
+		return false, err
+	}
 	if released {
 		c.config.Logger.WarnContext(ctx, "inbox: lock released by an operator", "group", c.group, "resource", k.Resource, "key", k.Key, "saga", root, "reason", reason)
 	}
-	return released, err
+	return released, nil
 }
 
 // defaultLockPatience is how long a message waits for a lock.

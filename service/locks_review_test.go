@@ -184,3 +184,78 @@ func TestWhatMayNotBeLockedIsNotUnlocked(t *testing.T) {
 		t.Error("west is unlocked whether it was locked or not")
 	}
 }
+
+// Whoever approves need not know that the saga is about to start again.
+func TestASignalIsTakenFromASagaThatIsToStartAgain(t *testing.T) {
+	register := func(b *bank) {
+		d := moves("east.first", inEast, inWest, lock.Wait)
+		approve := saga.Compensatable[transfer]{
+			Name: "approve", Deadline: time.Hour, Do: saga.Wait(func(t *transfer, by string) error { t.Reason = by; return nil }),
+		}
+		d.Compensatable = []saga.Compensatable[transfer]{d.Compensatable[0], {
+			Name: "both", Parallel: [][]saga.Compensatable[transfer]{{approve}, {d.Compensatable[1]}},
+		}}
+		b.eastFirst = saga.Register(b.services["desk"], d)
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		b.holdsUp.Store("")
+		approve := func(name string) {
+			err := service.Transact(b.t.Context(), b.services["desk"], func(ctx context.Context, tx *skaldtest.Tx) error {
+				return b.eastFirst.Signal(ctx, tx, name, "approve", "Ada")
+			})
+			if err != nil {
+				b.t.Error(err)
+			}
+		}
+		b.start(b.eastFirst, transfer{Name: "one", From: "1", To: "2"})
+		approve("one")
+		b.pass(time.Second)
+		b.start(b.eastFirst, transfer{Name: "two", From: "3", To: "2"})
+		b.pass(time.Second)
+		approve("two") // while it waits for the lock with which it starts again
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.endsAs("one", saga.Completed, "")
+		b.endsAs("two", saga.Completed, "")
+		b.nothingLeft()
+	})
+}
+
+// Every service runs twice, and sagas are started, and go on, in both.
+func TestLocksAreTheDatabases(t *testing.T) {
+	inBank(t, service.Config{LeaseTTL: time.Second}, transfers, func(b *bank) {
+		first := map[string]*service.Service{}
+		for _, name := range bankers {
+			first[name] = b.services[name]
+			stop := b.stops[name]
+			store := b.stores[name]
+			b.stores[name] = store.Connect()
+			b.open(name)
+			second := b.stops[name]
+			b.stops[name] = func() { stop(); second() }
+		}
+		b.pass(5 * time.Second)
+		const pairs = 150
+		for i := range pairs {
+			desk := b.services["desk"]
+			if i%2 == 0 {
+				b.services["desk"] = first["desk"]
+			}
+			b.start(b.eastFirst, transfer{Name: fmt.Sprintf("e%d", i), From: fmt.Sprint(i % 4), To: fmt.Sprint(i % 3)})
+			b.start(b.westFirst, transfer{Name: fmt.Sprintf("w%d", i), From: fmt.Sprint(i % 3), To: fmt.Sprint(i % 4)})
+			b.services["desk"] = desk
+			if i%50 == 49 {
+				b.pass(time.Second)
+			}
+		}
+		b.pass(4 * time.Minute)
+		for i := range pairs {
+			for _, o := range []saga.Outcome[transfer]{b.came(b.eastFirst, fmt.Sprintf("e%d", i)), b.came(b.westFirst, fmt.Sprintf("w%d", i))} {
+				if o.Status != saga.Completed {
+					b.t.Errorf("%d: %+v\n%q", i, o, b.history(o.ID))
+				}
+			}
+		}
+		b.nothingLeft()
+	})
+}
