@@ -259,3 +259,41 @@ func TestLocksAreTheDatabases(t *testing.T) {
 		b.nothingLeft()
 	})
 }
+
+// A local pivot that waits for a lock has not run: nobody need wait for its answer.
+func TestALocalPivotThatWaitsIsCancelled(t *testing.T) {
+	register := func(b *bank) {
+		d := b.twoHere("pivot", fromAccount, toAccount)
+		pivot := d.Compensatable[2]
+		d.Compensatable = d.Compensatable[:2]
+		d.Pivot = saga.Step[transfer]{Name: pivot.Name, Do: pivot.Do}
+		d.Deadline = time.Minute
+		b.eastFirst = saga.Register(b.services["desk"], d)
+		b.westFirst = saga.Register(b.services["desk"], b.twoHere("to.and.fro", fromAccount, toAccount))
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		b.holdsUp.Store("older")
+		b.start(b.eastFirst, transfer{Name: "older 1", From: "1", To: "x"}) // stands before its pivot
+		b.start(b.eastFirst, transfer{Name: "older 2", From: "2", To: "x"})
+		b.pass(time.Second)
+		b.holdsUp.Store("")
+		b.start(b.westFirst, transfer{Name: "younger", From: "x", To: "3"})
+		b.pass(time.Second)
+		b.holdsUp.Store("younger")
+		b.pass(20 * time.Second)
+		one := b.came(b.eastFirst, "older 1")
+		if h := b.history(one.ID); h[len(h)-1] != "second lock awaited" {
+			b.t.Fatalf("%+v\n%q", one, h)
+		}
+		if err := b.services["desk"].Cancel(b.t.Context(), one.ID, "enough"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.pass(time.Second)
+		b.endsAs("older 1", saga.Compensated, "cancelled: enough")
+		b.pass(time.Minute)
+		b.endsAs("older 2", saga.Compensated, "")
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.nothingLeft()
+	})
+}
