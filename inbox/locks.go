@@ -187,15 +187,7 @@ func (p *pass) unlock(ctx context.Context, k lock.Key, claim lock.Claim, action 
 // reserve takes a lock for a saga that does nothing under it yet, and answers once it has it.
 func (p *pass) reserve(ctx context.Context, it *item) error {
 	m := it.message
-	var k lock.Key
-	claim, err := lock.ClaimOf(m)
-	if err == nil {
-		err = skald.Decode(m, &k)
-	}
-	if err == nil && !p.consumer.routes.owns(m.Channel, k.Resource) {
-		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
-			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
-	}
+	k, claim, err := p.reservation(m)
 	if err != nil {
 		p.fail(it, fmt.Errorf("%w: reserve a lock: %w", ErrUnhandleable, err))
 		return nil
@@ -225,6 +217,9 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 		return nil
 	default:
 		refusal = lock.Deny(k, "", before, verdict == lock.Died && !gone)
+		if gone {
+			refusal.Message = fmt.Sprintf("%s: the saga was taken out of the queue for the lock, by its end or by an operator", k)
+		}
 		if err := share.Abandon(ctx, k, claim.Owner, m.ID); err != nil {
 			return err
 		}
@@ -234,6 +229,21 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 		return err
 	}
 	return p.done(it, reply)
+}
+
+// reservation is which lock a message reserves, and in whose name.
+func (p *pass) reservation(m *skald.Message) (k lock.Key, claim lock.Claim, err error) {
+	if claim, err = lock.ClaimOf(m); err != nil {
+		return k, claim, err
+	}
+	if err = skald.Decode(m, &k); err != nil {
+		return k, claim, err
+	}
+	if !p.consumer.routes.owns(m.Channel, k.Resource) {
+		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
+			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
+	}
+	return k, claim, err
 }
 
 // sweep removes what a saga that has ended left locked.

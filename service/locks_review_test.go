@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/inbox"
 	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
@@ -294,6 +295,27 @@ func TestALocalPivotThatWaitsIsCancelled(t *testing.T) {
 		b.endsAs("older 2", saga.Compensated, "")
 		b.holdsUp.Store("nobody")
 		b.pass(time.Minute)
+		b.nothingLeft()
+	})
+}
+
+// A command that waited for its lock, and was parked after that, is done with when its undo comes.
+func TestAParkedCommandThatWaitedGoesWithItsUndo(t *testing.T) {
+	inBank(t, service.Config{MaxAttempts: 8}, transfers, func(b *bank) {
+		older, _ := b.olderWaits()
+		b.shut.Store("2")
+		b.holdsUp.Store("nobody")
+		b.pass(5 * time.Minute)
+		b.endsAs("younger", saga.Completed, "")
+		held, err := b.services["west"].Held(b.t.Context(), 0, 10)
+		if err != nil || len(held) != 1 || held[0].State != inbox.HeldParked || !held[0].Apart {
+			b.t.Fatalf("held: %v, %v", held, err)
+		}
+		if err := b.services["desk"].Cancel(b.t.Context(), older, "enough"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.pass(10 * time.Second)
+		b.endsAs("older", saga.Compensated, "cancelled: enough")
 		b.nothingLeft()
 	})
 }
