@@ -41,13 +41,14 @@ func (p *pass) atBarrier(ctx context.Context, m *skald.Message, g *Registration)
 			return decision{}, nil
 		}
 		p.setBarrier(Barrier{BarrierKey: key, State: BarrierUndone})
-		return decision{answered: true, content: nothing{}}, p.releaseDo(ctx, m, key)
+		return decision{answered: true, content: nothing{}}, p.releaseDo(ctx, key)
 	case skald.ActionBar:
 		if recorded && (b.State == BarrierDone || b.State == BarrierRefused) {
 			return p.recordedOutcome(ctx, b)
 		}
 		if !recorded {
 			p.setBarrier(Barrier{BarrierKey: key, State: BarrierBarred})
+			return barred("the bar came before the command"), p.releaseDo(ctx, key)
 		}
 		return barred("the bar came before the command"), nil
 	default:
@@ -142,12 +143,9 @@ func (p *pass) overtakes(ctx context.Context, m *skald.Message) (bool, error) {
 	return p.release(ctx, guard.key)
 }
 
-// releaseDo makes the do of an event's undo due, if it is held: other than a saga's commands, the two
-// may come on two channels, where the undo need not overtake it.
-func (p *pass) releaseDo(ctx context.Context, m *skald.Message, key BarrierKey) error {
-	if m.Kind != skald.KindEvent {
-		return nil
-	}
+// releaseDo makes the do of an undo, or of a bar, due if it is held where that need not overtake it: apart from its key, as
+// what has met a lock is, or, of an event, on another channel.
+func (p *pass) releaseDo(ctx context.Context, key BarrierKey) error {
 	_, err := p.release(ctx, key)
 	return err
 }

@@ -413,6 +413,10 @@ func (l *lane) settle(p *pass) {
 	}
 	for i := range p.apart {
 		h := &p.apart[i]
+		if h.State == HeldParked {
+			p.logHeld(h)
+			continue
+		}
 		l.consumer.config.Logger.Debug("inbox: message waits for a lock", "group", l.consumer.group, "channel", h.Message.Channel, "type", h.Message.Type, "message_id", h.Message.ID, "reason", h.Reason)
 		l.lookIn(h.NextAttempt.Sub(p.work.Now))
 	}

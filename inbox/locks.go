@@ -159,13 +159,18 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 	k := lock.Key{Resource: g.Locks, Key: m.Key}
 	switch {
 	case locking(m) && ran && !refused:
-		p.locks().Take(claim.Row(k))
-		return nil
+		return p.locks().Take(by(m, claim.Row(k)))
 	case locking(m):
 		return p.locks().Abandon(ctx, k, claim.Owner, m.ID)
 	default: // a bar, in whose place its do may wait
 		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Step)
 	}
+}
+
+// by notes in whose name a lock is had.
+func by(m *skald.Message, row lock.Row) lock.Row {
+	row.Message = m.ID
+	return row
 }
 
 // unlock ends what one step has done under a lock.
@@ -183,15 +188,7 @@ func (p *pass) unlock(ctx context.Context, k lock.Key, claim lock.Claim, action 
 // reserve takes a lock for a saga that does nothing under it yet, and answers once it has it.
 func (p *pass) reserve(ctx context.Context, it *item) error {
 	m := it.message
-	var k lock.Key
-	claim, err := lock.ClaimOf(m)
-	if err == nil {
-		err = skald.Decode(m, &k)
-	}
-	if err == nil && !p.consumer.routes.owns(m.Channel, k.Resource) {
-		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
-			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
-	}
+	k, claim, err := p.reservation(m)
 	if err != nil {
 		p.fail(it, fmt.Errorf("%w: reserve a lock: %w", ErrUnhandleable, err))
 		return nil
@@ -215,12 +212,15 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 	var refusal *skald.Refusal
 	switch {
 	case verdict == lock.Granted && !gone:
-		share.Keep(claim.Row(k))
+		share.Keep(by(m, claim.Row(k)))
 	case verdict == lock.Waiting && !gone && !p.tooLong(k, claim.Owner):
 		p.await(it, claim.Row(k), before)
 		return nil
 	default:
 		refusal = lock.Deny(k, "", before, verdict == lock.Died && !gone)
+		if gone {
+			refusal.Message = fmt.Sprintf("%s: the saga was taken out of the queue for the lock, by its end or by an operator", k)
+		}
 		if err := share.Abandon(ctx, k, claim.Owner, m.ID); err != nil {
 			return err
 		}
@@ -230,6 +230,21 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 		return err
 	}
 	return p.done(it, reply)
+}
+
+// reservation is which lock a message reserves, and in whose name.
+func (p *pass) reservation(m *skald.Message) (k lock.Key, claim lock.Claim, err error) {
+	if claim, err = lock.ClaimOf(m); err != nil {
+		return k, claim, err
+	}
+	if err = skald.Decode(m, &k); err != nil {
+		return k, claim, err
+	}
+	if !p.consumer.routes.owns(m.Channel, k.Resource) {
+		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
+			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
+	}
+	return k, claim, err
 }
 
 // sweep removes what a saga that has ended left locked.
@@ -245,22 +260,14 @@ func (p *pass) sweep(ctx context.Context, it *item) error {
 	return p.done(it, nil)
 }
 
-// abandonLocks takes a message that is given up out of the queues in which it waits.
+// abandonLocks takes a message that is given up out of the queues in which it waits. It may have no handler any more, which
+// would say which ones they are.
 func (c *Consumer) abandonLocks(ctx context.Context, work *unit.Work, m *skald.Message) error {
-	g := c.routes.find(m)
-	if g == nil {
-		return nil
-	}
 	claim, err := lock.ClaimOf(m)
 	if err != nil {
 		return nil //nolint:nilerr // then it waits for no lock
 	}
-	for k := range g.lockKeys(m) {
-		if err := c.locks.In(work).Abandon(ctx, k, claim.Owner, m.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.locks.In(work).AbandonAll(ctx, claim.Owner, m.ID)
 }
 
 // owns reports whether a command on the channel locks the resource, or the orchestrator's own steps do.
@@ -301,10 +308,13 @@ func (c *Consumer) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, r
 		released, err = c.locks.Force(ctx, tx, k, root)
 		return err
 	})
+	if err != nil {
+		return false, err
+	}
 	if released {
 		c.config.Logger.WarnContext(ctx, "inbox: lock released by an operator", "group", c.group, "resource", k.Resource, "key", k.Key, "saga", root, "reason", reason)
 	}
-	return released, err
+	return released, nil
 }
 
 // defaultLockPatience is how long a message waits for a lock.

@@ -33,6 +33,11 @@ func waiting(o lock.Owner, step string, message byte) lock.Row {
 // on runs fn on a unit of work that is written and committed.
 func on(t *testing.T, store *skaldtest.Store, fn func(s *lock.Share)) {
 	t.Helper()
+	onto(t, store, fn)
+}
+
+func onto(t testing.TB, store database, fn func(s *lock.Share)) {
+	t.Helper()
 	tx, err := store.BeginTx(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +47,12 @@ func on(t *testing.T, store *skaldtest.Store, fn func(s *lock.Share)) {
 	if err := errors.Join(work.Flush(t.Context()), tx.Commit()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// database is a store whose transactions a test begins.
+type database interface {
+	lock.Store
+	BeginTx(ctx context.Context) (*skaldtest.Tx, error)
 }
 
 func ask(t *testing.T, s *lock.Share, o lock.Owner, policy lock.Policy) lock.Verdict {

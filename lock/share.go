@@ -3,6 +3,7 @@ package lock
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/skald-go/skald"
@@ -23,7 +24,11 @@ type Share struct {
 }
 
 // ranks are a key's queue as it was found, and as it is now. The slices are never changed in place.
-type ranks struct{ before, now queue }
+type ranks struct {
+	before, now queue
+	// left are rows that were removed, or came to be had by another message, while a message waited in their name.
+	left []Row
+}
 
 // In is the unit of work's share.
 func (l *Locks) In(work *unit.Work) *Share {
@@ -113,25 +118,32 @@ func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict
 	if i := q.index(o); i >= 0 {
 		before = q[:i]
 	}
-	return q.decide(o, policy), slices.Clone(before), nil
+	return q.decide(o, policy), before[:len(before):len(before)], nil
 }
 
-// Take writes down that a step has landed under a lock that its owner was granted.
-func (s *Share) Take(r Row) {
+// Take writes down that a step has landed under a lock that its owner was granted. The row's message, if any, is the one that
+// the step came with. It is an error that another has taken the lock since.
+func (s *Share) Take(r Row) error {
 	s.Keep(r)
 	q := s.queues[r.Key]
 	i := q.now.index(r.Owner)
+	if i > 0 {
+		return fmt.Errorf("lock: step %q took the lock on %s, and what it called has it already for saga %s (%s): have one of them take it", r.Step, r.Key, q.now[0].Name, q.now[0].Saga)
+	}
 	taken := q.now[i]
 	if taken.Uses++; taken.Uses == 1 {
 		taken.Step, taken.Saga, taken.Name = r.Step, r.Saga, r.Name
 	}
 	s.replace(q, i, taken)
+	return nil
 }
 
 // Keep writes down that an owner who was granted a lock has it, though no step has landed under it. The row that it
-// has already becomes this round's: what the saga gave up in an earlier one does not release it.
+// has already becomes this round's: what the saga gave up in an earlier one does not release it. Of its family's messages
+// another one than the row's may have waited, which has waited for long enough then.
 func (s *Share) Keep(r Row) {
-	q := s.queues[r.Key]
+	q, by := s.queues[r.Key], r.Message
+	r.Group, r.Message = "", skald.ID{}
 	i := q.now.index(r.Owner)
 	if i < 0 {
 		s.join(q, r)
@@ -139,7 +151,11 @@ func (s *Share) Keep(r Row) {
 	}
 	kept := q.now[i]
 	kept.Round, kept.Group, kept.Message = r.Round, "", skald.ID{}
+	had := q.now[i]
 	s.replace(q, i, kept)
+	if had.waits() && had.Message != by {
+		q.left = append(slices.Clip(q.left), had)
+	}
 }
 
 func (s *Share) replace(q *ranks, i int, r Row) {
@@ -218,12 +234,25 @@ func (s *Share) remove(ctx context.Context, k Key, o Owner, which func(Row) bool
 	if i < 0 || q.now[i].Round > o.Round || !which(q.now[i]) {
 		return false, nil
 	}
+	removed := q.now[i]
 	s.set(q, slices.Delete(slices.Clone(q.now), i, i+1))
+	if removed.waits() {
+		q.left = append(slices.Clip(q.left), removed)
+	}
 	return true, nil
 }
 
 // Sweep removes all rows of an owner, of this round and earlier ones.
 func (s *Share) Sweep(ctx context.Context, o Owner) error {
+	return s.removeAll(ctx, o, func(Row) bool { return true })
+}
+
+// AbandonAll removes those of an owner's rows in whose name a message waits, or has waited.
+func (s *Share) AbandonAll(ctx context.Context, o Owner, message skald.ID) error {
+	return s.removeAll(ctx, o, func(r Row) bool { return r.Message == message })
+}
+
+func (s *Share) removeAll(ctx context.Context, o Owner, which func(Row) bool) error {
 	keys, err := s.locks.store.LockedBy(ctx, s.work.Tx, o.Root)
 	if err != nil {
 		return err
@@ -238,7 +267,7 @@ func (s *Share) Sweep(ctx context.Context, o Owner) error {
 		return err
 	}
 	for _, k := range keys {
-		if _, err := s.Release(ctx, k, o); err != nil {
+		if _, err := s.remove(ctx, k, o, which); err != nil {
 			return err
 		}
 	}
@@ -251,8 +280,8 @@ func compareKeys(a, b Key) int {
 
 // set changes a queue; who is first from now on has the lock since now.
 func (s *Share) set(q *ranks, next queue) {
-	earlier := q.now
-	s.undo = append(s.undo, func() { q.now = earlier })
+	earlier, left := q.now, q.left
+	s.undo = append(s.undo, func() { q.now, q.left = earlier, left })
 	if len(next) > 0 && len(earlier) > 0 && next[0].Root != earlier[0].Root {
 		next[0].Since = s.work.Now
 	}
@@ -265,26 +294,15 @@ func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
 	var gone, saved []Row
 	waiting := map[string][]skald.ID{}
 	for _, q := range s.queues {
-		if len(q.now) > 0 && q.now[0].waits() && q.before.index(q.now[0].Owner) != 0 {
-			waiting[q.now[0].Group] = append(waiting[q.now[0].Group], q.now[0].Message)
+		wake := q.left
+		if len(q.now) > 0 && q.now[0].waits() && (len(q.before) == 0 || q.before[0].Root != q.now[0].Root) {
+			wake = append(slices.Clip(wake), q.now[0])
 		}
-		left := q.now // rows keep their order, and new ones come behind them
-		for _, r := range q.before {
-			switch still := len(left) > 0 && left[0].Root == r.Root; {
-			case still && left[0] == r:
-				left = left[1:]
-			case still:
-				gone, saved = append(gone, r), append(saved, left[0])
-				left = left[1:]
-			default:
-				gone = append(gone, r)
-				if r.waits() { // nobody waits in its name any more
-					waiting[r.Group] = append(waiting[r.Group], r.Message)
-				}
-			}
+		for _, r := range wake {
+			waiting[r.Group] = append(waiting[r.Group], r.Message)
 		}
-		saved = append(saved, left...)
-		q.before = q.now
+		gone, saved = q.changes(gone, saved)
+		q.before, q.left = q.now, nil
 	}
 	s.undo, s.mark = nil, 0
 	if err := s.locks.store.DeleteLocks(ctx, work.Tx, gone); err != nil {
@@ -294,6 +312,25 @@ func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
 		return err
 	}
 	return s.wake(ctx, waiting)
+}
+
+// changes adds the rows that are gone, and those that are new; one that has changed is both. Both queues are in the order of their places.
+func (q *ranks) changes(gone, saved []Row) (g, s []Row) {
+	before, now := q.before, q.now
+	for len(before) > 0 || len(now) > 0 {
+		switch {
+		case len(now) == 0 || len(before) > 0 && before[0].Place < now[0].Place:
+			gone, before = append(gone, before[0]), before[1:]
+		case len(before) == 0 || now[0].Place < before[0].Place:
+			saved, now = append(saved, now[0]), now[1:]
+		default:
+			if before[0] != now[0] {
+				gone, saved = append(gone, before[0]), append(saved, now[0])
+			}
+			before, now = before[1:], now[1:]
+		}
+	}
+	return gone, saved
 }
 
 func (r *Row) waits() bool { return !r.Message.IsZero() }

@@ -116,7 +116,7 @@ func (c *compiler[S]) unlocksNothing(step string, do *action[S]) {
 }
 
 // unlockedOnce refuses a definition that releases a resource's locks more often than it takes them: at the last one
-// another saga may have the lock. Of steps with a condition perhaps only one runs.
+// another saga may have the lock. Steps with a condition may not run, and do not count.
 func (c *compiler[S]) unlockedOnce() {
 	surplus := map[skald.Resource]int{}
 	last := map[skald.Resource]string{}
@@ -126,22 +126,27 @@ func (c *compiler[S]) unlockedOnce() {
 		if do == nil {
 			continue
 		}
+		if step.When { // it may lock nothing, and unlock nothing
+			continue
+		}
 		surplus[do.locks]--
-		if do.unlocks != "" && !step.When {
+		if do.unlocks != "" {
 			surplus[do.unlocks]++
 			last[do.unlocks] = step.Name
 		}
 		if do.child != nil {
 			for _, member := range do.child.family() {
-				for _, own := range member.do {
-					surplus[own.locks]--
+				for i := range member.machine.Steps {
+					if own := &member.machine.Steps[i]; !own.When && member.do[own.Name] != nil {
+						surplus[member.do[own.Name].locks]--
+					}
 				}
 			}
 		}
 	}
 	for r, step := range last {
 		if surplus[r] > 0 {
-			c.fault("step %q: it unlocks %s, which is unlocked more often than it is locked before: another saga may have it by then; remove Unlocks, or have a step before the pivot lock it", step, r)
+			c.fault("step %q: it unlocks %s, which is unlocked more often than it is locked before: another saga may have it by then; remove Unlocks, have a step before the pivot lock it, or give this one the condition of the step that does", step, r)
 		}
 	}
 }
@@ -207,11 +212,13 @@ func (in *instance) claim(step string, policy lock.Policy) lock.Claim {
 // gives up all that it holds: a child tells its parent.
 func (in *instance) again(do *erased, refusal *skald.Refusal) (again bool, wanted string) {
 	if denial, ok := deniedAgain(refusal); ok {
-		if in.family.Parent != nil {
-			in.family.Denial = denial
-			return false, ""
+		if in.family.Parent == nil {
+			return true, string(denial)
 		}
-		return true, string(denial)
+		if in.machine.Status == machine.Running && in.machine.Cancel == "" { // else it compensates for another reason
+			in.family.Denial = denial
+		}
+		return false, ""
 	}
 	return do != nil && slices.Contains(do.again, refusal.Code), ""
 }
@@ -408,7 +415,9 @@ func (s *session) runQueued(ctx context.Context, in *instance, a machine.Answer,
 // lockedHere writes down what a local step that ran has locked and released.
 func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perform, action *erased, keys keysHere) error {
 	if action.locks != "" {
-		s.locks().Take(in.claim(e.Step, "").Row(keys.locks))
+		if err := s.locks().Take(in.claim(e.Step, "").Row(keys.locks)); err != nil {
+			return err
+		}
 	}
 	if action.unlocks == "" {
 		return nil

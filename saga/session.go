@@ -111,7 +111,9 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 			return err
 		}
 		a.Detail = refusal.Code + ": " + refusal.Message
-		a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal)
+		if counts {
+			a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal)
+		}
 		if final := a.Lock == "" && !in.script.machine.MayStartAgain(&in.machine, a); !a.Again || final {
 			if err := s.recordRefusal(in, a, refusal, counts); err != nil {
 				return err

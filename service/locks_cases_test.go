@@ -405,7 +405,7 @@ func TestWhoIsTakenOutOfAQueueDoesNotHang(t *testing.T) {
 			}
 		}
 		b.pass(10 * time.Second)
-		b.endsAs("youngest", saga.Compensated, "skald.locked")
+		b.endsAs("youngest", saga.Compensated, "skald.locked: bank.west.account \"2\": the saga was taken out of the queue")
 		if o := b.came(b.eastFirst, "older"); o.Status != saga.Running { // asks again, and may wait
 			b.t.Errorf("older: %+v", o)
 		}

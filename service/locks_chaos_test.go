@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 )
@@ -59,4 +60,29 @@ func (b *bank) handle(n int) *saga.Saga[transfer] {
 		return b.westFirst
 	}
 	return b.eastFirst
+}
+
+// The same with branches, children, local steps, and commands that are handled together.
+func TestLocksOfAllSortsOutliveCrashes(t *testing.T) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 4
+	}
+	register := func(b *bank) {
+		child := saga.Definition[transfer]{Name: "child", Compensatable: moves("", inWest, inWest, lock.Wait).Compensatable[:1]}
+		child.Compensatable[0].Do, child.Compensatable[0].Undo = saga.Call(inWest.hold, transfer.to), saga.Call(inWest.free, transfer.to)
+		d := b.local("")
+		d.Name = "all.sorts"
+		d.Compensatable = []saga.Compensatable[transfer]{{Name: "beside each other", Parallel: [][]saga.Compensatable[transfer]{
+			{d.Compensatable[0], d.Compensatable[1]},
+			{{Name: "child", Do: saga.Child(child, func(t transfer) (string, transfer) { return t.Name, t }), Undo: saga.Call(inWest.free, transfer.to)}},
+		}}}
+		b.eastFirst = saga.Register(b.services["desk"], d)
+		b.westFirst = saga.Register(b.services["desk"], moves("west.first", inWest, inEast, lock.Wait))
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inBank(t, service.Config{LeaseTTL: time.Second}, register, func(b *bank) { b.chaos(rand.New(rand.NewPCG(seed, 66))) }, func(b *bank) { b.batched = seed%2 == 1 })
+		})
+	}
 }

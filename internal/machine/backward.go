@@ -63,6 +63,9 @@ func (r *run) retreat(s *Step) bool {
 func (r *run) abandon(s *Step, p *Progress) bool {
 	p.DueAt = time.Time{}
 	switch {
+	case s.Kind == Wait && r.in.Again != nil: // its turn comes again, and what it waits for may come before
+		p.State = ""
+		return true
 	case s.Kind == Wait: // it leaves nothing
 		p.State = Refused
 		return true

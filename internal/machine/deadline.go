@@ -93,12 +93,12 @@ func (r *run) decided() bool {
 	return false
 }
 
-// stop compensates, or has the pivot decide if that was sent.
+// stop compensates, or has the pivot decide if that was sent. One that waits for a lock has not run.
 func (r *run) stop(reason string) {
 	for i := range r.in.Steps {
 		p := &r.in.Steps[i]
 		s := r.step(p.Step)
-		if s.Class != Pivot || s.Kind == Wait || !p.State.awaited() {
+		if s.Class != Pivot || s.Kind == Wait || p.State == Queued || !p.State.awaited() {
 			continue
 		}
 		r.in.Deadline = time.Time{}

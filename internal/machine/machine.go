@@ -203,9 +203,10 @@ func (in *Instance) Counts(a Answer) bool {
 	}
 }
 
-// Takes reports whether a signal for a wait changes anything, now or when the wait's turn comes.
+// Takes reports whether a signal for a wait changes anything, now or when the wait's turn comes, perhaps after the
+// instance has started again.
 func (in *Instance) Takes(step string) bool {
-	if in.Backward || in.Status != Running && in.Status != Parked {
+	if in.Again == nil && (in.Backward || in.Status != Running && in.Status != Parked) {
 		return false
 	}
 	p := in.progress(step)
