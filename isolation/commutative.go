@@ -191,7 +191,8 @@ func (u *update) inSet() (n int) {
 }
 
 // Apply adds the amount, which may be negative or zero, to the row of the key. It returns the delta's refusal when the
-// guard does not hold, with nothing written, and [ErrNoRow] when no row has the key. On MySQL the connection must count the rows that
+// guard does not hold, and [ErrNoRow] when no row has the key. To tell which, it executes the statement again with the amount 0:
+// whoever keeps writes in spite of the refusal keeps what else the statement sets, such as a version. On MySQL the connection must count the rows that
 // are found (clientFoundRows=true), not those that look different afterwards.
 func (d *Delta) Apply(ctx context.Context, tx skald.Tx, amount int64, key ...any) error {
 	switch changed, err := d.exec(ctx, tx, amount, key); {

@@ -281,15 +281,20 @@ func (tx sqlTx) authorizeInOrder(order string, o isolation.Operation[string]) er
 	return nil
 }
 
-func (t trade) authorizing() saga.Definition[deal] {
-	first := begins("orders")
+// beginsOnOrder is begins, under a lock on the order where there are locks.
+func (t trade) beginsOnOrder(table string) saga.Compensatable[deal] {
+	first := begins(table)
 	if t.locks {
-		first.Do = orderIs("orders", "pending").Locks("shop.order", byOrder)
-		first.Undo = orderIs("orders", "given up").Unlocks("shop.order", byOrder)
+		first.Do = orderIs(table, "pending").Locks("shop.order", byOrder)
+		first.Undo = orderIs(table, "given up").Unlocks("shop.order", byOrder)
 	}
+	return first
+}
+
+func (t trade) authorizing() saga.Definition[deal] {
 	return saga.Definition[deal]{
 		Name:          t.name("order.create"),
-		Compensatable: []saga.Compensatable[deal]{first},
+		Compensatable: []saga.Compensatable[deal]{t.beginsOnOrder("orders")},
 		Pivot:         saga.Step[deal]{Name: "create ticket", Do: calls(t.ticket("create-ticket", "closed"))},
 		Retriable: []saga.Step[deal]{
 			{Name: "authorize card", Do: calls(t.authorization("authorize", "authorized", 0))},
@@ -299,14 +304,9 @@ func (t trade) authorizing() saga.Definition[deal] {
 }
 
 func (t trade) reversing() saga.Definition[deal] {
-	first := begins("cancels")
-	if t.locks {
-		first.Do = orderIs("cancels", "pending").Locks("shop.order", byOrder)
-		first.Undo = orderIs("cancels", "given up").Unlocks("shop.order", byOrder)
-	}
 	return saga.Definition[deal]{
 		Name:          t.name("order.cancel"),
-		Compensatable: []saga.Compensatable[deal]{first},
+		Compensatable: []saga.Compensatable[deal]{t.beginsOnOrder("cancels")},
 		Pivot:         saga.Step[deal]{Name: "cancel ticket", Do: calls(t.ticket("cancel-ticket", "cooking"))},
 		Retriable: []saga.Step[deal]{
 			{Name: "reverse authorization", Do: calls(t.authorization("reverse", "reversed", 1))},

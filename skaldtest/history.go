@@ -190,7 +190,7 @@ func (r *historian) lostUpdate(t trail, place int) []Finding {
 		}
 		back := r.takenBack(t, before)
 		lost := back == len(t) || back > place && r.Operations[t[back]].Kind == OperationAdd // which adds to what has not got it
-		if o.undo() { // together with its do nothing is lost, unless the do was seen
+		if o.undo() {                                                                        // together with its do nothing is lost, unless the do was seen
 			lost = !r.doneWithin(t, seen+1, before)
 		}
 		if !lost {
