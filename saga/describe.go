@@ -10,6 +10,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/lock"
 )
 
 // Description is a definition without its state's type: what draws, compares or explores one
@@ -37,6 +38,8 @@ type DescribedStep struct {
 	Undo *DescribedAction
 	// Deadline for the answer of Do; a pivot's is its bar. Zero means none.
 	Deadline time.Duration
+	// Locked is what becomes of the step at a lock that is another's; empty when it takes none.
+	Locked lock.Policy
 	// Conditional says that the step has a condition.
 	Conditional bool
 	// Group is the name of the parallel group that the step belongs to, and Branch the number of its
@@ -69,7 +72,7 @@ type DescribedAction struct {
 	Channel  string
 	Refusals []string
 	Reply    json.RawMessage
-	// Again are the codes at which the saga starts again.
+	// Again are those of the codes after which the saga starts again.
 	Again []string
 	// Locks and Unlocks are the resources of which it takes and releases the semantic lock; empty for none.
 	Locks, Unlocks skald.Resource
@@ -90,6 +93,7 @@ func (s *script) describe() (*Description, error) {
 		step := &s.machine.Steps[i]
 		described := DescribedStep{
 			Name: step.Name, Class: className(step.Class), Deadline: step.Deadline, Conditional: step.When, Branch: step.Branch,
+			Locked: s.do[step.Name].locked,
 		}
 		if step.Group > 0 {
 			described.Group = s.groups[step.Group-1]
@@ -152,8 +156,8 @@ func (e *erased) describe() (DescribedAction, error) {
 		return DescribedAction{}, fmt.Errorf("sample of its reply: %w", err)
 	}
 	return DescribedAction{
-		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply, Again: slices.Clone(e.again),
-		Locks: e.locks, Unlocks: e.unlocks,
+		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply,
+		Again: slices.Clone(e.again), Locks: e.locks, Unlocks: e.unlocks,
 	}, nil
 }
 

@@ -67,7 +67,7 @@
 // [Interleave] runs several sagas, with the services and handlers that they have, in every order in which their messages
 // may arrive; in each of these with a refusal, a cancel or a deadline at every step, or without ([Interleaving.Aborts]). It
 // fails the test when one saga disturbs another: see [Anomaly] for what that means, and docs/guide/isolation.md for what
-// helps. It fails as well when a rule of the [Scene] is broken in the end although nobody is disturbed, when a saga never
+// helps. It fails as well when a rule of the [Scene] is broken in the end, when what the scene wants to do can come in no interleaving, when a saga never
 // ends or is parked, when a message is parked or held for ever, and when a lock is left.
 //
 // Interleavings that come to the same state, and have done the same to each item in the same order, are played on together, and counted

@@ -61,9 +61,10 @@ const (
 	// undo of it took back later (Adya's G1a, aborted reads; A1 of Berenson et al.).
 	DirtyRead Anomaly = "dirty read"
 	// LostUpdate: a saga writes an item that another saga has changed since the first one began, and since it has last
-	// read or written the item, if ever; and the other saga does not take its change back (P4 of Berenson et
-	// al., and what Richardson calls overwriting without reading). An undo that puts an old value back
-	// is such a write. An addition overwrites nothing.
+	// read or written the item, if ever; and the other saga does not take its change back, or does so by an addition to
+	// what has lost it (P4 of Berenson et al., and what Richardson calls overwriting without reading). An undo that
+	// puts an old value back is such a write. An addition overwrites nothing. A saga begins with its first operation,
+	// or with the first of the transaction that starts it.
 	LostUpdate Anomaly = "lost update"
 	// FuzzyRead: a saga that is completed has read an item twice, in dos, and the second value is not the one that
 	// it knew, because another saga has changed it in between (A2 of Berenson et al.; Adya's G-single on one item).
@@ -187,8 +188,9 @@ func (r *historian) lostUpdate(t trail, place int) []Finding {
 		if o.Saga == write.Saga || !o.changes() || t[before] < r.begins[write.Saga] {
 			continue
 		}
-		lost := r.takenBack(t, before) == len(t)
-		if o.undo() { // together with its do nothing is lost, unless the do was seen
+		back := r.takenBack(t, before)
+		lost := back == len(t) || back > place && r.Operations[t[back]].Kind == OperationAdd // which adds to what has not got it
+		if o.undo() {                                                                        // together with its do nothing is lost, unless the do was seen
 			lost = !r.doneWithin(t, seen+1, before)
 		}
 		if !lost {

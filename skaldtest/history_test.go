@@ -64,6 +64,7 @@ func TestAnomaliesAreFoundInHistoriesThatHaveThem(t *testing.T) {
 		{"an undo puts the old value back", "A1 r x=9; A2 w x=8; B1 r x=8; B1 w x=7; A2' w x=9; A back; B back", "lost update of B by A on x at [1 3 4]"},
 		{"it was never read", "A1 r y=0; B1 w x=1; A2 w x=2; A ok; B ok", "lost update of B by A on x at [1 2]"},
 		{"by a saga that is undone afterwards", "A1 r x=9; B1 w x=8; A2 w x=7; A2' w x=9; A back; B ok", "lost update of B by A on x at [0 1 2]"},
+		{"what is lost is taken back by an addition", "A1 r x=9; B1 r x=9; A2 w x=8; B2 w x=8; A2' + x=1; A back; B ok", "lost update of A by B on x at [1 2 3]"},
 		{"the undo of what was read is overwritten", "B1 w x=8; A1 r x=8; B1' w x=9; A2 w x=7; A ok; B back", "dirty read of A by B on x at [0 1 2], lost update of B by A on x at [1 2 3]"},
 
 		{"two reads see two values", "A1 r x=9; B1 w x=8; A2 r x=8; A ok; B ok", "fuzzy read of A by B on x at [0 1 2]"},
@@ -99,6 +100,7 @@ func TestHistoriesWithoutAnomaliesHaveNone(t *testing.T) {
 		{"what was overwritten was read", "A1 r x=9; B1 r x=9; B1 w x=8; A2 r x=8; A2 w x=7; A back; B ok"},
 		{"additions overwrite nothing", "A1 r x=9; B1 + x=-1; A2 + x=-2; A ok; B ok"},
 		{"what was overwritten is taken back anyway", "A1 r x=9; B1 w x=8; A2 w x=7; B1' r x=7; B1' w x=7; A ok; B back"},
+		{"an addition was taken back before", "A1 r x=9; B1 + x=1; B1' + x=-1; A2 w x=7; A ok; B back"},
 		{"what was overwritten was taken back before", "A1 r x=9; B1 w x=8; B1' w x=9; A2 w x=7; A ok; B back"},
 		{"it was over before the other began", "B1 w x=1; B ok; A1 w x=2; A ok"},
 		{"its own", "A1 r x=9; A2 w x=8; A3 w x=7; A ok"},

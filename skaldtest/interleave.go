@@ -32,7 +32,8 @@ func (s *Scene) Given(name string, write func(tx *Tx)) {
 }
 
 // Do is something that comes from outside, once, at any moment: it starts a saga, mostly, in a transaction of
-// the service. An error says that it cannot come yet: nothing of it has happened.
+// the service. An error says that it cannot come yet: nothing of it has happened. What cannot come in any
+// interleaving fails the test.
 func (s *Scene) Do(what, name string, do func(ctx context.Context, tx *Tx) error) {
 	s.stage.cues = append(s.stage.cues, cue{what: what, service: name, do: do})
 }
@@ -50,6 +51,7 @@ type given struct {
 type cue struct {
 	what, service string
 	do            func(ctx context.Context, tx *Tx) error
+	fault         error // why it did not come the last time that it was tried
 }
 
 type rule struct {
@@ -82,7 +84,8 @@ type Interleaving struct {
 	// Aborts is how many sagas are refused, cancelled or late in one course, at most: at any step. Defaults to 1;
 	// -1 for none.
 	Aborts int
-	// Tolerated anomalies do not fail the test; the result says how often each occurs.
+	// Tolerated anomalies do not fail the test; the result says how often each occurs. A broken rule fails it all the same, unless
+	// a write skew that is tolerated breaks it.
 	Tolerated []Anomaly
 	// MaxStates that differ, up to which every interleaving is run. What has more is sampled. Defaults
 	// to 50,000; -1 samples at once.
@@ -220,11 +223,32 @@ func interleave(ctx context.Context, config Interleaving, set func(s *Scene)) (I
 	if errors.Is(err, errTooManyStates) {
 		result, err = sample(stages)
 	}
+	if err == nil {
+		err = neverCame(stages)
+	}
 	result.Elapsed = time.Since(began)
 	for _, s := range stages {
 		result.Batches += s.batches
 	}
 	return result, err
+}
+
+// neverCame tells what did not come from outside in any course: the scene is not what it seems to be.
+func neverCame(stages []*stage) error {
+	came := uint64(0)
+	for _, s := range stages {
+		came |= s.came
+	}
+	var faults []error
+	for i := range stages[0].cues {
+		for _, s := range stages {
+			if c := &s.cues[i]; came&(1<<i) == 0 && c.fault != nil {
+				faults = append(faults, fmt.Errorf("skaldtest: %q comes in no interleaving: %w", c.what, c.fault))
+				break
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func replayInterleaving(ctx context.Context, config Interleaving, script string, set func(s *Scene)) ([]Finding, error) {

@@ -36,10 +36,6 @@ func (s *stage) moves(m *instant) []move {
 // run runs a batch of a player.
 func (s *stage) run(m *instant, p *player, now time.Time, batch func(ctx context.Context) error) (*instant, error) {
 	s.enterInstant(m)
-	return s.runEntered(m, p, now, batch)
-}
-
-func (s *stage) runEntered(m *instant, p *player, now time.Time, batch func(ctx context.Context) error) (*instant, error) {
 	s.batches++
 	p.at = nil
 	if err := batch(s.ctx); err != nil {
@@ -48,6 +44,7 @@ func (s *stage) runEntered(m *instant, p *player, now time.Time, batch func(ctx 
 	return s.leaveInstant(m, p, now)
 }
 
+// cueMoves are what comes from outside, and has not come yet.
 func (s *stage) cueMoves(m *instant) []move {
 	var all []move
 	for i := range s.cues {
@@ -57,6 +54,7 @@ func (s *stage) cueMoves(m *instant) []move {
 				next, err := s.cue(m, c)
 				if err == nil && next != m {
 					next.done |= bit
+					s.came |= bit
 				}
 				return next, err
 			}})
@@ -79,7 +77,8 @@ func (s *stage) cue(m *instant, c *cue) (*instant, error) {
 			return nil
 		})
 	})
-	if errors.As(err, &errNotYet{}) {
+	if not := (errNotYet{}); errors.As(err, &not) {
+		c.fault = not.error
 		return m, nil
 	}
 	return next, err
@@ -90,38 +89,52 @@ func (s *stage) deliveries(m *instant) []move {
 	var all []move
 	for _, q := range m.flight {
 		p, message := s.players[q.player], &q.messages[0]
-		deliver := func(refusal string) perform {
-			return func() (*instant, error) {
-				s.enterInstant(m)
-				s.refuse = refusal
-				next, err := s.runEntered(m, p, m.now, func(ctx context.Context) error {
-					copied := *message
-					copied.Headers = message.Headers.Clone()
-					return p.stepper.Deliver(ctx, m.now, inbox.Delivery{
-						Message: copied, Position: inbox.Position{Incarnation: homeName, Sequence: 1, Last: message.ID},
-					})
+		deliver := func() (*instant, error) {
+			next, err := s.run(m, p, m.now, func(ctx context.Context) error {
+				copied := *message
+				copied.Headers = message.Headers.Clone()
+				return p.stepper.Deliver(ctx, m.now, inbox.Delivery{
+					Message: copied, Position: inbox.Position{Incarnation: homeName, Sequence: 1, Last: message.ID},
 				})
-				if err == nil {
-					next.take(q)
-				}
-				return next, err
+			})
+			if err == nil {
+				next.take(q)
 			}
+			return next, err
 		}
-		label, actor := p.name+" gets "+m.nameMessage(message), m.actor(message)
-		all = append(all, move{label: label, actor: actor, perform: deliver("")})
-		if code := s.refusal(m, message); code != "" && m.aborts < s.config.Aborts {
-			all = append(all, move{label: label + ", and refuses: " + code, actor: actor, perform: deliver(code), aborts: true})
-		}
+		handle := move{label: p.name + " gets " + m.nameMessage(message), actor: m.actor(message), perform: deliver}
+		all = append(append(all, handle), s.refusing(m, message, handle)...)
 	}
 	return all
 }
 
-// refusal is a code with which a command may be refused; empty when it may not.
-func (s *stage) refusal(m *instant, message *skald.Message) string {
+// refusing is a move that handles a message, with each refusal that the handler may answer instead. A move in which no
+// handler is asked, because the message has to wait for a lock, is none.
+func (s *stage) refusing(m *instant, message *skald.Message, handle move) []move {
+	if m.aborts >= s.config.Aborts {
+		return nil
+	}
+	var all []move
+	for _, code := range s.refusalsOf(m, message) {
+		all = append(all, move{label: handle.label + ", and refuses: " + code, actor: handle.actor, aborts: true, perform: func() (*instant, error) {
+			s.refuse, s.refused = code, false
+			defer func() { s.refuse = "" }()
+			next, err := handle.perform()
+			if err == nil && !s.refused {
+				return m, nil
+			}
+			return next, err
+		}})
+	}
+	return all
+}
+
+// refusalsOf are the codes with which a command may be refused, one for each thing that may become of its saga.
+func (s *stage) refusalsOf(m *instant, message *skald.Message) []string {
 	id, err := skald.ParseID(message.Headers.Get(skald.HeaderSaga))
 	c := m.cast(id)
 	if err != nil || c == nil || message.Kind != skald.KindCommand || message.Headers.Get(skald.HeaderAction) != skald.ActionDo {
-		return ""
+		return nil
 	}
 	return s.refusals[stepName{c.record.Name, message.Headers.Get(skald.HeaderStep)}]
 }
@@ -142,7 +155,8 @@ func (s *stage) retries(m *instant) []move {
 	for _, p := range s.players {
 		for _, h := range m.firstHeld(p) {
 			if !m.waits(p, h) {
-				all = append(all, s.retry(m, p, h, p.name+" tries again "+m.nameMessage(&h.Message)))
+				handle := s.retry(m, p, h, p.name+" tries again "+m.nameMessage(&h.Message))
+				all = append(append(all, handle), s.refusing(m, &h.Message, handle)...)
 			}
 		}
 	}
@@ -273,6 +287,9 @@ func (s *stage) expand(m *instant) ([]made, error) {
 	if err == nil && !slices.ContainsFunc(all, func(d made) bool { return !d.ends }) {
 		var timers []made
 		timers, err = s.makeMoves(m, s.timers(m))
+		all = slices.DeleteFunc(all, func(abort made) bool { // the same deadline, as an abort
+			return slices.ContainsFunc(timers, func(d made) bool { return d.label == abort.label })
+		})
 		all = append(all, timers...)
 	}
 	return all, err

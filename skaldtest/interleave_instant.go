@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -77,7 +78,7 @@ func (s *stage) enterInstant(m *instant) {
 			p.store.Restore(p.at)
 		}
 	}
-	s.at, s.refuse, s.record = m, "", recorder{}
+	s.at, s.record = m, recorder{}
 }
 
 // leaveInstant is the instant after one of the players has worked.
@@ -95,17 +96,36 @@ func (s *stage) leaveInstant(m *instant, p *player, now time.Time) (*instant, er
 	if next.sagas, err = s.readSagas(m, p); err != nil {
 		return nil, err
 	}
-	next.played = slices.Clip(m.played)
-	for _, n := range s.record.noted {
+	next.played = slices.Concat(m.played, s.operations(m, &next, p))
+	next.prints[p.index] = s.printPlayer(&next, p)
+	return &next, nil
+}
+
+// operations are those of the transaction that leads from one instant to the next. What starts a saga belongs to it: its state may
+// have been read there.
+func (s *stage) operations(m, next *instant, p *player) []Operation {
+	started := ""
+	for i := range next.sagas {
+		if c := &next.sagas[i]; c.root == c.name && m.cast(c.id) == nil {
+			if started != "" { // several: it belongs to none of them
+				started = ""
+				break
+			}
+			started = c.name
+		}
+	}
+	all := make([]Operation, len(s.record.noted))
+	for i, n := range s.record.noted {
 		o := n.op
 		if c := next.cast(n.saga); c != nil {
 			o.Saga = c.root
+		} else if started != "" {
+			o.Saga = started
 		}
 		o.Item, o.Transaction = p.name+"/"+o.Item, next.moves
-		next.played = append(next.played, o)
+		all[i] = o
 	}
-	next.prints[p.index] = s.printPlayer(&next, p)
-	return &next, nil
+	return all
 }
 
 func (m *instant) cast(id skald.ID) *cast {
@@ -224,8 +244,8 @@ func (s *stage) printPlayer(m *instant, p *player) string {
 	return strings.Join(lines, "\n")
 }
 
-// fingerprint is the same for two instants from which the same can follow, and in which the same was done to
-// each item, in the same order: what anomalies there are depends on nothing else.
+// fingerprint is the same for two instants from which the same can follow, in which the same was done to
+// each item, in the same order, and before which each saga began: what anomalies there are depends on nothing else.
 func (s *stage) fingerprint(m *instant) print {
 	if m.print == nil {
 		p := s.takeFingerprint(m)
@@ -261,7 +281,44 @@ func (s *stage) takeFingerprint(m *instant) print {
 	for _, o := range operations {
 		fmt.Fprintf(&b, "%q\n", []string{o.Item, o.Saga, o.Step, o.Action, strconv.Itoa(o.Round), string(o.Kind), o.Value})
 	}
+	for _, line := range m.unseen() {
+		fmt.Fprintln(&b, line)
+	}
 	return sha256.Sum256([]byte(b.String()))
+}
+
+// unseen tells how often an item was changed before a saga began that has not read it first: a write over such a
+// change is no lost update.
+func (m *instant) unseen() []string {
+	changes := map[string]int{}            // of each item
+	begins := map[string]map[string]int{}  // what changes was when each saga began
+	first := map[[2]string]OperationKind{} // of a saga on an item, apart from additions
+	for i := range m.played {
+		o := &m.played[i]
+		if begins[o.Saga] == nil {
+			begins[o.Saga] = maps.Clone(changes)
+		}
+		if of := [2]string{o.Saga, o.Item}; o.Kind != OperationAdd && first[of] == "" {
+			first[of] = o.Kind
+		}
+		if o.changes() {
+			changes[o.Item]++
+		}
+	}
+	ended := map[string]bool{} // and so what it has not written it never will
+	for i := range m.sagas {
+		ended[m.sagas[i].name] = m.sagas[i].record.Status.Ended()
+	}
+	var lines []string
+	for name, items := range begins {
+		for item, n := range items {
+			if kind := first[[2]string{name, item}]; kind == OperationWrite || kind == "" && !ended[name] {
+				lines = append(lines, fmt.Sprintf("begun %q %q %d", name, item, n))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 // history is what was played until an instant.

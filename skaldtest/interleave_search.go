@@ -106,10 +106,15 @@ func (s *stage) judge(last *instant) ([]Finding, error) {
 	}
 	h := s.history(last)
 	findings := h.Anomalies()
-	if len(h.Broken) > 0 && len(findings) == 0 {
-		return nil, fmt.Errorf("in the end the rule %q is broken, although no saga disturbs another", h.Broken[0])
+	told := func(f Finding) bool { return f.Anomaly == WriteSkew || !slices.Contains(s.config.Tolerated, f.Anomaly) }
+	switch {
+	case len(h.Broken) == 0 || slices.ContainsFunc(findings, told):
+		return findings, nil
+	case len(findings) == 0:
+		return nil, fmt.Errorf("in the end the rule %q is broken, although no two sagas disturb each other", h.Broken[0])
+	default:
+		return nil, fmt.Errorf("in the end the rule %q is broken; there is a %s, which is tolerated", h.Broken[0], findings[0].Anomaly)
 	}
-	return findings, nil
 }
 
 // result counts.

@@ -25,12 +25,14 @@ type stage struct {
 	cues    []cue
 	rules   []rule
 	faults  []error
-	// refusals are the codes with which a step may be refused, for good.
-	refusals map[stepName]string
+	// refusals are codes with which a step may be refused: one that ends its saga, and one after which that starts again.
+	refusals map[stepName][]string
 	record   recorder
 	opening  *instant
 	at       *instant // where the batch under way began
 	refuse   string   // the code with which the next handler refuses; empty for none
+	refused  bool     // it has
+	came     uint64   // a bit for each cue that has come in any course
 	batches  int
 
 	// Set by this package's own tests, to break what is played.
@@ -51,8 +53,11 @@ type player struct {
 	pick    skald.ID // the held message that is due
 }
 
-// Spans of time that never pass by themselves.
+// century is a span of time that never passes by itself.
 const century = 100 * 365 * 24 * time.Hour
+
+// maxCues is how many cues an instant has bits for.
+const maxCues = 64
 
 func (s *stage) addService(name string) *service.Service {
 	p := &player{index: len(s.players), name: name, store: NewStore()}
@@ -85,11 +90,14 @@ func (p picky) DueHeld(ctx context.Context, group string, now time.Time, _ int) 
 }
 
 func (s *stage) open() error {
-	s.refusals = map[stepName]string{}
+	s.refusals = map[stepName][]string{}
 	for _, p := range s.players {
 		if err := s.openPlayer(p); err != nil {
 			return err
 		}
+	}
+	if len(s.cues) > maxCues {
+		s.faults = append(s.faults, fmt.Errorf("skaldtest: %d things come from outside: at most %d", len(s.cues), maxCues))
 	}
 	for _, c := range s.cues {
 		if s.player(c.service) == nil {
@@ -126,12 +134,24 @@ func (s *stage) openPlayer(p *player) (err error) {
 	descriptions, err := p.service.SagaEngine().Descriptions()
 	for _, d := range descriptions {
 		for i := range d.Steps {
-			if step := &d.Steps[i]; step.Class != saga.ClassRetriable && len(step.Do.Refusals) > 0 {
-				s.refusals[stepName{d.Name, step.Name}] = step.Do.Refusals[0]
+			if step := &d.Steps[i]; step.Class != saga.ClassRetriable {
+				s.refusals[stepName{d.Name, step.Name}] = consequences(&step.Do)
 			}
 		}
 	}
 	return err
+}
+
+// consequences are the first code of a command that ends its saga, and the first after which that starts again.
+func consequences(do *saga.DescribedAction) []string {
+	var codes []string
+	for _, again := range []bool{false, true} {
+		i := slices.IndexFunc(do.Refusals, func(code string) bool { return slices.Contains(do.Again, code) == again })
+		if i >= 0 {
+			codes = append(codes, do.Refusals[i])
+		}
+	}
+	return codes
 }
 
 func (s *stage) close() {
@@ -157,6 +177,7 @@ func (s *stage) handler(requests []*inbox.Request, run func() error) error {
 	id, _ := skald.ParseID(m.Headers.Get(skald.HeaderSaga))
 	if m.Kind == skald.KindCommand && s.refuse != "" {
 		requests[0].Settle(nil, skald.Refuse(s.refuse, "chosen by the interleaving"))
+		s.refused = true
 		return nil
 	}
 	round := 0

@@ -19,42 +19,6 @@ func play(t *testing.T, config Interleaving, scene func(*anomalyShop), m counter
 	return interleave(t.Context(), config, func(s *Scene) { scene(newAnomalyShop(s, m)) })
 }
 
-// What is merged is counted as if it had not been.
-func TestCoursesAreCountedAsIfEachHadBeenPlayedByItself(t *testing.T) {
-	config := Interleaving{Aborts: 1}.withDefaults()
-	s, err := newStage(t.Context(), config, func(s *Scene) { cancelWhatIsCreated(newAnomalyShop(s, noMeasure)) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	courses, lost := 0.0, 0.0
-	var walk func(m *instant)
-	walk = func(m *instant) {
-		made, err := s.expand(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		goesOn := false
-		for _, next := range made {
-			goesOn = goesOn || !next.ends
-			walk(next.next)
-		}
-		if goesOn {
-			return
-		}
-		courses++
-		h := s.history(m)
-		if slices.ContainsFunc(h.Anomalies(), func(f Finding) bool { return f.Anomaly == LostUpdate }) {
-			lost++
-		}
-	}
-	walk(s.opening)
-	r, err := play(t, Interleaving{}, cancelWhatIsCreated, noMeasure)
-	if err != nil || r.Courses != courses || r.Occurred[LostUpdate].Courses != lost || lost == 0 {
-		t.Errorf("%s, %v; one by one there are %.0f, %.0f of them with a lost update", r, err, courses, lost)
-	}
-}
-
 func TestAScriptThatWasPrintedShowsItsAnomalyAgain(t *testing.T) {
 	for _, scene := range anomalyScenes()[2:4] {
 		r, err := play(t, Interleaving{}, scene.set, noMeasure)
@@ -87,7 +51,8 @@ func TestSamplesFindWhatEveryInterleavingFinds(t *testing.T) {
 	}
 }
 
-// Create, cancel, revise and a change of credit on two hot orders: all anomalies without a countermeasure, none with locks.
+// Create, cancel, revise and a change of credit on two hot orders: all anomalies but write skew, which needs a rule, without a
+// countermeasure; none with locks.
 func TestHotOrdersAreKeptFromEachOtherByLocks(t *testing.T) {
 	config := Interleaving{MaxStates: -1, Samples: 200, Aborts: 2}
 	if raceDetector {
@@ -98,6 +63,9 @@ func TestHotOrdersAreKeptFromEachOtherByLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log("without locks: ", r)
+	if share := r.Occurred[LostUpdate].Share; share <= 0.5 && !raceDetector {
+		t.Errorf("without locks %.0f %% have a lost update; the guide says that most have", 100*share)
+	}
 	for _, a := range []Anomaly{DirtyRead, LostUpdate, FuzzyRead} {
 		if _, there := r.Occurred[a]; !there && !raceDetector {
 			t.Errorf("without locks there is no %s", a)
@@ -121,14 +89,27 @@ func (keepsNoLocks) LockQueues(context.Context, skald.Tx, []lock.Key) ([]lock.Ro
 
 func (keepsNoLocks) SaveLocks(context.Context, skald.Tx, []lock.Row) error { return nil }
 
-func TestLocksThatNobodyKeepsAreCaught(t *testing.T) {
-	scene := anomalyScenes()[0]
-	r, err := interleave(t.Context(), Interleaving{}, func(s *Scene) {
-		s.stage.wrapStore = func(store service.Store) service.Store { return keepsNoLocks{store} }
-		scene.set(newAnomalyShop(s, semanticLock))
-	})
-	if err != nil || r.Occurred[scene.anomaly].Courses == 0 {
-		t.Errorf("%s, %v", r, err)
+// What the matrix says of these countermeasures is their doing: without their check the anomaly is back.
+func TestACountermeasureThatDoesNotLookPreventsNothing(t *testing.T) {
+	for _, scene := range anomalyScenes() {
+		for _, m := range scene.prevented {
+			if m != semanticLock && m != rereadValue && m != versionFile {
+				continue
+			}
+			config := Interleaving{Aborts: -1}
+			if scene.anomaly == DirtyRead { // which takes an abort
+				config.Aborts = 1
+			}
+			r, err := interleave(t.Context(), config, func(s *Scene) {
+				s.stage.wrapStore = func(store service.Store) service.Store { return keepsNoLocks{store} }
+				shop := newAnomalyShop(s, m)
+				shop.careless = true
+				scene.set(shop)
+			})
+			if err != nil || r.Occurred[scene.anomaly].Courses == 0 {
+				t.Errorf("%s, %s: %s, %v", scene.name, m, r, err)
+			}
+		}
 	}
 }
 
@@ -217,7 +198,7 @@ func TestWhatInterleavingsDoNotKeepIsTold(t *testing.T) {
 			notes(func(context.Context, *Tx, note) (struct{}, error) { return struct{}{}, skald.Refuse("what", "") }, false)(s)
 			s.stage.players[1].store.ExpensiveSavepoints()
 		}, `writer holds do "write" of note 1 for ever`},
-		{"a broken rule", Interleaving{}, broken, `in the end the rule "there is a note" is broken, although no saga disturbs another`},
+		{"a broken rule", Interleaving{}, broken, `in the end the rule "there is a note" is broken, although no two sagas disturb each other`},
 		{"a sample that breaks a rule", Interleaving{MaxStates: -1}, broken, "seed 1, sample 1: in the end the rule"},
 		{"sagas that start the next one for ever", Interleaving{MaxStates: 50, Samples: 1, Aborts: -1}, forEver, "after 100 moves it has not ended: something goes on for ever"},
 		{"too large, and not to be sampled", Interleaving{MaxStates: -1, Samples: -1}, notes(landed, false), "more states than MaxStates, and Samples is -1"},
