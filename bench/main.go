@@ -13,11 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skald-go/skald/bench/contention"
 	"github.com/skald-go/skald/bench/createorder"
 	"github.com/skald-go/skald/bench/flow"
 	"github.com/skald-go/skald/bench/process"
 	"github.com/skald-go/skald/bench/throughput"
 	"github.com/skald-go/skald/bench/timers"
+	"github.com/skald-go/skald/lock"
 )
 
 func main() {
@@ -27,7 +29,7 @@ func main() {
 		Use: "bench", Short: "Measure Skald; one JSON line on standard output, progress on standard error",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(createOrder(), parts(), drain(), deadlines())
+	root.AddCommand(createOrder(), parts(), drain(), deadlines(), locks(), hot())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -86,6 +88,103 @@ func createOrder() *cobra.Command {
 	c.Flags().DurationVar(&options.For, "for", 6*time.Second, "length of each window")
 	c.Flags().StringVar(&plots, "plots", "", "folder for two plots as SVG")
 	c.Flags().BoolVar(&statements, "statements", false, "on postgres, list the statements of an order, and its round trips")
+	c.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of this process")
+	return c
+}
+
+func locks() *cobra.Command {
+	options := createorder.Options{}
+	var policies []string
+	var profile string
+	var statements bool
+	c := &cobra.Command{
+		Use: "locks", Short: "What semantic locks cost createOrder without contention, on PostgreSQL from installed programs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			process.BoundMemory()
+			var results []createorder.LockResult
+			if statements {
+				options.Statements = cmd.ErrOrStderr()
+			}
+			err := profiled(profile, func() (err error) {
+				p := newProgress(os.Stderr)
+				defer p.close()
+				options.Report = p.report
+				chosen := make([]lock.Policy, len(policies))
+				for i, policy := range policies {
+					chosen[i] = lock.Policy(policy)
+				}
+				results, err = createorder.CompareLocks(cmd.Context(), options, chosen...)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if err := createorder.WriteLockTable(cmd.ErrOrStderr(), results); err != nil {
+				return err
+			}
+			ok := true
+			for i := range results {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(results[i]); err != nil {
+					return err
+				}
+				ok = ok && results[i].OK
+			}
+			if !ok {
+				return errWrong
+			}
+			return nil
+		},
+	}
+	c.Flags().StringSliceVar(&policies, "policies", []string{string(lock.Refuse), string(lock.Wait)}, "what a saga does at another's lock: refuse, wait; each is compared with no locks at all")
+	c.Flags().StringVar(&options.Handlers, "handlers", createorder.Batch, "form of the handlers: batch or plain")
+	c.Flags().BoolVar(&options.ByCommand, "by-command", false, "approve an order by a command of its service to itself, in place of a local step")
+	c.Flags().IntSliceVar(&options.Concurrency, "concurrency", []int{256, 1024}, "orders open at one time, each in turn")
+	c.Flags().IntVar(&options.Repetitions, "repetitions", 5, "whose medians count")
+	c.Flags().DurationVar(&options.Warm, "warm", 1500*time.Millisecond, "before each window")
+	c.Flags().DurationVar(&options.For, "for", 4*time.Second, "length of each window")
+	c.Flags().BoolVar(&statements, "statements", false, "list the statements of an order, and its round trips")
+	c.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of this process")
+	return c
+}
+
+func hot() *cobra.Command {
+	var options contention.Options
+	var profile string
+	c := &cobra.Command{
+		Use: "contention", Short: "Sagas that all want the same semantic locks, on PostgreSQL from installed programs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			process.BoundMemory()
+			var results []contention.Result
+			err := profiled(profile, func() (err error) {
+				p := newProgress(os.Stderr)
+				defer p.close()
+				options.Report = p.report
+				results, err = contention.Run(cmd.Context(), options)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if err := contention.WriteTable(cmd.ErrOrStderr(), results); err != nil {
+				return err
+			}
+			ok := true
+			for i := range results {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(results[i]); err != nil {
+					return err
+				}
+				ok = ok && results[i].OK
+			}
+			if !ok {
+				return errWrong
+			}
+			return nil
+		},
+	}
+	c.Flags().IntVar(&options.Sagas, "sagas", 256, "sagas of each scenario")
+	c.Flags().IntVar(&options.Open, "open", 256, "sagas at one time")
+	c.Flags().IntVar(&options.Repetitions, "repetitions", 3, "whose medians count")
+	c.Flags().DurationVar(&options.Patience, "patience", 3*time.Minute, "how long a scenario may take; whatever has not ended by then is a fault")
 	c.Flags().StringVar(&profile, "cpuprofile", "", "file for a CPU profile of this process")
 	return c
 }

@@ -79,9 +79,9 @@ var lockCases = []storeCase{
 		s.saveLocks(append(rows, elsewhere)...)
 		again := waitingRow(rows[1].Key, 2, "g", skald.NewID())
 		again.Root, again.Round, again.Name, again.Step, again.Since = rows[1].Root, 2, "conform.other", "charge", now().Add(time.Minute)
-		s.saveLocks(again)
+		s.replaceLock(again)
 		s.queuesAre([]lock.Row{rows[0], again, rows[2]}, rows[0].Key)
-		s.saveLocks(rows[1]) // and back
+		s.replaceLock(rows[1]) // and back
 		s.queuesAre(rows, rows[0].Key)
 		s.queuesAre([]lock.Row{elsewhere}, elsewhere.Key)
 	}},
@@ -215,6 +215,21 @@ func (s store) saveLocks(rows ...lock.Row) {
 			return err
 		}
 		return s.Store.SaveLocks(s.Context(), tx, rows)
+	})
+}
+
+// replaceLock has a row in place of the one of the same key and root, in one batch.
+func (s store) replaceLock(row lock.Row) {
+	s.Helper()
+	s.batch(func(tx skald.Tx) error {
+		_, err := s.Store.LockQueues(s.Context(), tx, []lock.Key{row.Key})
+		if err == nil {
+			err = s.Store.DeleteLocks(s.Context(), tx, []lock.Row{row})
+		}
+		if err == nil {
+			err = s.Store.SaveLocks(s.Context(), tx, []lock.Row{row})
+		}
+		return err
 	})
 }
 

@@ -112,7 +112,7 @@ func (c *Consumer) partitions(ctx context.Context) ([]Partition, error) {
 func (c *Consumer) Transact(ctx context.Context, fn func(ctx context.Context, tx skald.Tx) error) error {
 	job := &item{
 		job: fn, id: skald.NewID(), gone: func() error { return context.Cause(ctx) }, done: make(chan error, 1),
-		trace: skald.TraceFrom(ctx), correlation: skald.CorrelationFrom(ctx),
+		trace: skald.TraceFrom(ctx), correlation: skald.CorrelationFrom(ctx), locks: lock.AheadIn(ctx),
 	}
 	select {
 	case c.jobs <- job:

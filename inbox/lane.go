@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // heldLook is how often the lane looks for held messages that another process made due.
@@ -29,9 +30,10 @@ type item struct {
 	id   skald.ID
 	gone func() error // why the caller does not wait any more; nil while it does
 	done chan error
-	// What the caller's context says of what it sends.
+	// What the caller's context says of what it sends, and of the locks that it meets.
 	trace       skald.Trace
 	correlation skald.Correlation
+	locks       []lock.Key
 	// unsure is set after a commit that may have landed although it failed.
 	unsure *unsure
 
@@ -114,6 +116,11 @@ func (l *lane) endRunner() {
 // gather waits until there is something to do, and takes what else waits; false when ctx
 // ended.
 func (l *lane) gather(ctx context.Context) bool {
+	select {
+	case <-l.consumer.held: // first, or a lane that is never idle would not hear of it
+		l.heldAt = time.Now()
+	default:
+	}
 	l.dueHeld(ctx)
 	if len(l.queue) == 0 {
 		look := time.NewTimer(time.Until(l.heldAt))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -35,20 +36,20 @@ func (r *routes) addLocks(channel string) error {
 type ownHandler func(p *pass, ctx context.Context, it *item) error
 
 // lockKeys are the locks that a message takes, releases or reserves.
-func (g *Registration) lockKeys(m *skald.Message) []lock.Key {
-	var keys []lock.Key
-	for _, r := range [...]skald.Resource{g.Locks, g.Unlocks} {
-		if r != "" {
-			keys = append(keys, lock.Key{Resource: r, Key: m.Key})
+func (g *Registration) lockKeys(m *skald.Message) iter.Seq[lock.Key] {
+	return func(yield func(lock.Key) bool) {
+		for _, r := range [...]skald.Resource{g.Locks, g.Unlocks} {
+			if r != "" && !yield(lock.Key{Resource: r, Key: m.Key}) {
+				return
+			}
+		}
+		if g.own != nil && g.Type == lock.ReserveType {
+			var wanted lock.Key
+			if skald.Decode(m, &wanted) == nil { // what is wrong with it is said when it is handled
+				yield(wanted)
+			}
 		}
 	}
-	if g.Type == lock.ReserveType && g.own != nil {
-		var wanted lock.Key
-		if skald.Decode(m, &wanted) == nil { // what is wrong with it is said when it is handled
-			keys = append(keys, wanted)
-		}
-	}
-	return keys
 }
 
 func locking(m *skald.Message) bool {
@@ -254,7 +255,7 @@ func (c *Consumer) abandonLocks(ctx context.Context, work *unit.Work, m *skald.M
 	if err != nil {
 		return nil //nolint:nilerr // then it waits for no lock
 	}
-	for _, k := range g.lockKeys(m) {
+	for k := range g.lockKeys(m) {
 		if err := c.locks.In(work).Abandon(ctx, k, claim.Owner, m.ID); err != nil {
 			return err
 		}

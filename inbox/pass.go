@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/skald-go/skald"
@@ -112,6 +113,7 @@ func (p *pass) question() Question {
 	}
 	asked := make(map[ChannelKey]bool, len(p.items))
 	for _, it := range p.items {
+		q.Locks = append(q.Locks, it.locks...)
 		if it.message == nil || it.fault != nil {
 			continue
 		}
@@ -127,12 +129,10 @@ func (p *pass) question() Question {
 			q.Barriers = append(q.Barriers, guard.key)
 		}
 		if g := p.consumer.routes.find(it.message); g != nil {
-			q.Locks = append(q.Locks, g.lockKeys(it.message)...)
+			q.Locks = slices.AppendSeq(q.Locks, g.lockKeys(it.message))
 		}
 	}
-	if len(q.Locks) > 0 {
-		q.Locks = p.locks().Missing(q.Locks)
-	}
+	q.Locks = p.locks().Missing(q.Locks)
 	return q
 }
 

@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"math"
-	"slices"
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/lock"
@@ -39,7 +38,7 @@ func (r *runs) add(g *Registration, it *item) {
 	if guard, ok := guardOf(it.message, g); ok {
 		r.barriers[guard.key] = true
 	}
-	for _, k := range g.lockKeys(it.message) {
+	for k := range g.lockKeys(it.message) {
 		r.locks[k] = true
 	}
 }
@@ -74,8 +73,17 @@ func (p *pass) mustFollow(it *item) bool {
 
 // lockPending reports whether a message meets a lock that a run may take or release.
 func (p *pass) lockPending(m *skald.Message) bool {
-	g := p.consumer.routes.find(m)
-	return g != nil && len(p.runs.locks) > 0 && slices.ContainsFunc(g.lockKeys(m), func(k lock.Key) bool { return p.runs.locks[k] })
+	if len(p.runs.locks) == 0 {
+		return false
+	}
+	if g := p.consumer.routes.find(m); g != nil {
+		for k := range g.lockKeys(m) {
+			if p.runs.locks[k] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p *pass) executeRuns(ctx, handlers context.Context) error {

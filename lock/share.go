@@ -15,6 +15,7 @@ type Share struct {
 	locks  *Locks
 	work   *unit.Work
 	queues map[Key]*ranks
+	wanted []Key
 	undo   []func()
 	mark   int
 	// since are the queues that were locked since the mark.
@@ -56,36 +57,42 @@ func (s *Share) rollback(length int) {
 	}
 }
 
-// Missing are those of keys whose queues are not known yet, each once.
+// Want notes keys that are likely to be asked for, to be looked at together with others, the next time that any
+// is.
+func (s *Share) Want(keys ...Key) { s.wanted = append(s.wanted, keys...) }
+
+// Missing are those of keys, and of what is wanted, whose queues are not known yet, each once.
 func (s *Share) Missing(keys []Key) []Key {
-	var missing []Key
-	for _, k := range keys {
-		if s.queues[k] == nil && !slices.Contains(missing, k) {
-			missing = append(missing, k)
-		}
-	}
-	return missing
+	keys = append(s.wanted, keys...)
+	s.wanted = nil
+	asked := make(map[Key]bool, len(keys))
+	return slices.DeleteFunc(keys, func(k Key) bool {
+		known := asked[k] || s.queues[k] != nil
+		asked[k] = true
+		return known
+	})
 }
 
 // Adopt takes what the store has of keys.
 func (s *Share) Adopt(keys []Key, rows []Row) {
-	for _, k := range keys {
-		s.queues[k] = &ranks{}
+	all := make([]ranks, len(keys))
+	for i, k := range keys {
+		s.queues[k] = &all[i]
 	}
 	for _, r := range rows {
 		q := s.queues[r.Key]
 		q.before = append(q.before, r)
 	}
-	for _, k := range keys {
-		s.queues[k].now = s.queues[k].before
+	for i := range all {
+		all[i].now = all[i].before
 	}
 }
 
 func (s *Share) load(ctx context.Context, keys ...Key) error {
-	missing := s.Missing(keys)
-	if len(missing) == 0 {
+	if !slices.ContainsFunc(keys, func(k Key) bool { return s.queues[k] == nil }) {
 		return nil
 	}
+	missing := s.Missing(keys)
 	rows, err := s.locks.store.LockQueues(ctx, s.work.Tx, missing)
 	if err != nil {
 		return err
@@ -252,28 +259,31 @@ func (s *Share) set(q *ranks, next queue) {
 	q.now = next
 }
 
-// Flush implements [unit.Part]: a statement for the rows that are gone, one for those that are new or
-// changed, and one for each group whose messages have waited for a lock that is theirs now.
+// Flush implements [unit.Part]: a statement for the rows that are gone, one for those that are new, and one for each
+// group whose messages have waited for a lock that is theirs now. A row that has changed is one of both.
 func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
 	var gone, saved []Row
 	waiting := map[string][]skald.ID{}
 	for _, q := range s.queues {
+		if len(q.now) > 0 && q.now[0].waits() && q.before.index(q.now[0].Owner) != 0 {
+			waiting[q.now[0].Group] = append(waiting[q.now[0].Group], q.now[0].Message)
+		}
+		left := q.now // rows keep their order, and new ones come behind them
 		for _, r := range q.before {
-			if q.now.index(r.Owner) < 0 {
+			switch still := len(left) > 0 && left[0].Root == r.Root; {
+			case still && left[0] == r:
+				left = left[1:]
+			case still:
+				gone, saved = append(gone, r), append(saved, left[0])
+				left = left[1:]
+			default:
 				gone = append(gone, r)
 				if r.waits() { // nobody waits in its name any more
 					waiting[r.Group] = append(waiting[r.Group], r.Message)
 				}
 			}
 		}
-		for i, r := range q.now {
-			if !slices.Contains(q.before, r) {
-				saved = append(saved, r)
-			}
-			if i == 0 && r.waits() && q.before.index(r.Owner) != 0 {
-				waiting[r.Group] = append(waiting[r.Group], r.Message)
-			}
-		}
+		saved = append(saved, left...)
 		q.before = q.now
 	}
 	s.undo, s.mark = nil, 0

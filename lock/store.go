@@ -61,7 +61,7 @@ type Store interface {
 	LockQueues(ctx context.Context, tx skald.Tx, keys []Key) ([]Row, error)
 	// LockedBy returns the keys in whose queues a root has a row.
 	LockedBy(ctx context.Context, tx skald.Tx, root skald.ID) ([]Key, error)
-	// SaveLocks inserts rows, or replaces those of the same key and root; the keys' queues were
+	// SaveLocks inserts rows, of which none is there of the same key and root; the keys' queues were
 	// locked before.
 	SaveLocks(ctx context.Context, tx skald.Tx, rows []Row) error
 	// DeleteLocks removes the rows of these keys and roots; the keys' queues were locked before.

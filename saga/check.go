@@ -26,8 +26,9 @@ type script struct {
 	// actions and conditions by step name.
 	do, undo map[string]*erased
 	when     map[string]func(state []byte) (bool, error)
-	// restarts says that an instance may start again.
-	restarts bool
+	// restarts says that an instance may start again, and locksHere that a local step takes a lock or releases
+	// one.
+	restarts, locksHere bool
 	// effects are what steps declare, by step name.
 	effects map[string]effects
 }
@@ -52,8 +53,8 @@ type erased struct {
 	sample           func() any
 
 	locks, unlocks     skald.Resource
-	lockKey, unlockKey func(state []byte) (string, error)
-	locked             lock.Policy // of a do
+	lockKey, unlockKey func(state any) (string, error) // see keyed
+	locked             lock.Policy                     // of a do
 }
 
 // compile checks a definition and erases its state's type; it returns every fault at once.

@@ -118,12 +118,13 @@ func (e *Engine) register(s *script) {
 func (e *Engine) add(s *script) {
 	for _, actions := range []map[string]*erased{s.do, s.undo} {
 		for name, a := range actions {
-			e.locksHere = e.locksHere || a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
+			s.locksHere = s.locksHere || a.locksHere()
 			if a.kind == machine.Local && !e.TxType.AssignableTo(a.txType) {
 				e.faults = append(e.faults, fmt.Errorf("saga %q: step %q takes a transaction of type %s, and the store's is %s", s.name, name, a.txType, e.TxType))
 			}
 		}
 	}
+	e.locksHere = e.locksHere || s.locksHere
 	versions := e.scripts[s.name]
 	if versions == nil {
 		versions = map[int]*script{}
@@ -171,7 +172,7 @@ func (e *Engine) Handle(ctx context.Context, tx skald.Tx, m *skald.Message) erro
 // ErrUnknownReply says that a reply belongs to no saga, or answers what was never asked.
 var ErrUnknownReply = errors.New("saga: reply to nothing that was asked")
 
-// Prepare loads the sagas of a batch's replies in one statement.
+// Prepare loads the sagas of a batch's replies in one statement, and notes which locks their local steps meet.
 func (e *Engine) Prepare(ctx context.Context, tx skald.Tx, messages []*skald.Message) error {
 	work := unit.From(ctx, tx)
 	ids := make([]skald.ID, 0, len(messages))
@@ -183,7 +184,14 @@ func (e *Engine) Prepare(ctx context.Context, tx skald.Tx, messages []*skald.Mes
 	if work == nil || len(ids) == 0 {
 		return nil
 	}
-	return e.session(work).preload(ctx, ids)
+	s := e.session(work)
+	if err := s.preload(ctx, ids); err != nil {
+		return err
+	}
+	if e.locksHere {
+		s.locks().Want(s.ahead(messages)...)
+	}
+	return nil
 }
 
 func readAnswer(m *skald.Message) (skald.ID, machine.Answer, error) {

@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,15 +167,18 @@ func (c *compiler[S]) locksNothing(step string, a *action[S], why string) {
 	}
 }
 
-// keyed erases the state's type of a function that names a key.
-func keyed[S any](key func(S) string) func([]byte) (string, error) {
+// keyed erases the state's type of a function that names a key. It takes the state as it is, or encoded.
+func keyed[S any](key func(S) string) func(any) (string, error) {
 	if key == nil {
 		return nil
 	}
-	return func(encoded []byte) (string, error) {
-		state, err := decode[S](encoded)
-		if err != nil {
-			return "", err
+	return func(given any) (string, error) {
+		state, plain := given.(S)
+		if !plain {
+			var err error
+			if state, err = decode[S](given.(json.RawMessage)); err != nil {
+				return "", err
+			}
 		}
 		name := key(state)
 		return name, checkKey(name)
@@ -240,26 +244,121 @@ func (in *instance) rewind() error {
 	return nil
 }
 
-// lockHere decides about the lock that a local step takes, or releases; a refusal when it may not run.
-func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform, action *erased) (*skald.Refusal, error) {
-	if action.unlocks != "" {
-		k, err := here(action.unlocks, action.unlockKey, in)
-		if err != nil {
-			return nil, err
+// keysHere are the keys of what a local step takes and releases; of what it does not, the zero one.
+type keysHere struct{ locks, unlocks lock.Key }
+
+// list is those that there are.
+func (k keysHere) list() []lock.Key {
+	return slices.DeleteFunc([]lock.Key{k.unlocks, k.locks}, func(k lock.Key) bool { return k.Resource == "" })
+}
+
+// locksHere reports whether an action takes a lock in the orchestrator's own database, or releases one.
+func (a *erased) locksHere() bool {
+	return a != nil && a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
+}
+
+// keysHere are the keys by the state before the step, which is given as it is, or encoded.
+func (a *erased) keysHere(state any) (keys keysHere, err error) {
+	name := func(resource skald.Resource, key func(any) (string, error)) (k lock.Key) {
+		if resource == "" || err != nil {
+			return k
 		}
-		verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, lock.Refuse).Owner, lock.Refuse)
+		k.Resource = resource
+		if k.Key, err = key(state); err != nil {
+			err = fmt.Errorf("key of %s: %w", resource, err)
+		}
+		return k
+	}
+	return keysHere{name(a.locks, a.lockKey), name(a.unlocks, a.unlockKey)}, err
+}
+
+// foreseen is what a local step would lock and release if it ran in this state, so that the state is not decoded
+// once more when it does.
+type foreseen struct {
+	action *erased
+	state  []byte
+	keys   keysHere
+}
+
+func (in *instance) keysHere(action *erased) (keysHere, error) {
+	if f := &in.foreseen; f.action == action && bytes.Equal(f.state, in.record.State) {
+		return f.keys, nil
+	}
+	return action.keysHere(json.RawMessage(in.record.State))
+}
+
+// ahead are the keys of the locks that local steps are likely to meet when messages are answered. What it does
+// not foresee is looked at when it is met.
+func (s *session) ahead(messages []*skald.Message) (keys []lock.Key) {
+	for _, m := range messages {
+		id, a, err := readAnswer(m)
+		in := s.loaded[id]
+		switch {
+		case err != nil:
+		case in == nil:
+			s.unseen = append(s.unseen, m)
+		case s.open(in) == nil && in.script.locksHere:
+			for _, action := range in.script.ahead(a) {
+				if found, err := in.keysHere(action); err == nil { // what is wrong with it is said when it is performed
+					in.foreseen = foreseen{action, in.record.State, found}
+					keys = append(keys, found.list()...)
+				}
+			}
+		}
+	}
+	return keys
+}
+
+// ahead are the local actions that lock or release something and to which an answer leads: of the steps that
+// follow the answered one, or the undos of those before it. A condition may hold, or not.
+func (s *script) ahead(a machine.Answer) (actions []*erased) {
+	steps := s.machine.Steps
+	at := slices.IndexFunc(steps, func(step machine.Step) bool { return step.Name == a.Step })
+	add := func(action *erased) {
+		if action.locksHere() {
+			actions = append(actions, action)
+		}
+	}
+	switch {
+	case at < 0:
+	case a.Action == machine.Undo || a.Refused:
+		for i := at - 1; i >= 0 && (!steps[i].Undo || steps[i].UndoKind == machine.Local); i-- {
+			add(s.undo[steps[i].Name])
+		}
+	default:
+		if a.Action == machine.Reserve {
+			at = -1 // it starts again
+		}
+		for i := at + 1; i < len(steps) && (steps[i].Kind == machine.Local || steps[i].When); i++ {
+			add(s.do[steps[i].Name])
+		}
+	}
+	return actions
+}
+
+// leading are the keys that the start of an instance meets.
+func (s *script) leading(state any) (keys []lock.Key) {
+	for _, action := range s.ahead(machine.Answer{Step: s.machine.Steps[0].Name, Action: machine.Reserve}) {
+		found, _ := action.keysHere(state) // what is wrong with it is said when it is performed
+		keys = append(keys, found.list()...)
+	}
+	return keys
+}
+
+// lockHere decides about the lock that a local step takes, or releases; a refusal when it may not run.
+func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform, action *erased, keys keysHere) (*skald.Refusal, error) {
+	s.locks().Want(s.ahead(s.unseen)...)
+	s.unseen = nil
+	if action.unlocks != "" {
+		verdict, before, err := s.locks().Ask(ctx, keys.unlocks, in.claim(e.Step, lock.Refuse).Owner, lock.Refuse)
 		if err != nil || verdict != lock.Granted {
-			return lock.Deny(k, "", before, false), err
+			return lock.Deny(keys.unlocks, "", before, false), err
 		}
 	}
 	if action.locks == "" {
 		return nil, nil
 	}
-	k, err := here(action.locks, action.lockKey, in)
-	if err != nil {
-		return nil, err
-	}
-	verdict, before, err := s.locks().Ask(ctx, k, in.claim(e.Step, "").Owner, action.locked)
+	verdict, before, err := s.locks().Ask(ctx, keys.locks, in.claim(e.Step, "").Owner, action.locked)
 	switch {
 	case err != nil || verdict == lock.Granted:
 		return nil, err
@@ -269,7 +368,7 @@ func (s *session) lockHere(ctx context.Context, in *instance, e machine.Perform,
 		}
 		return nil, errQueued
 	default:
-		return lock.Deny(k, "", before, verdict == lock.Died), nil
+		return lock.Deny(keys.locks, "", before, verdict == lock.Died), nil
 	}
 }
 
@@ -279,11 +378,11 @@ var errQueued = errors.New("saga: the step waits for a lock")
 // claimHere has a command wait for the lock of a local step, in whose place nothing would wait; or, as its bar, wait no
 // more.
 func (s *session) claimHere(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
-	k, err := here(action.locks, action.lockKey, in)
+	keys, err := in.keysHere(action)
 	if err != nil {
 		return err
 	}
-	payload, err := json.Marshal(k)
+	payload, err := json.Marshal(keys.locks)
 	if err != nil {
 		return fmt.Errorf("saga %q: encode the lock of step %q: %w", in.record.Name, e.Step, err)
 	}
@@ -307,30 +406,14 @@ func (s *session) runQueued(ctx context.Context, in *instance, a machine.Answer,
 }
 
 // lockedHere writes down what a local step that ran has locked and released.
-func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
+func (s *session) lockedHere(ctx context.Context, in *instance, e machine.Perform, action *erased, keys keysHere) error {
 	if action.locks != "" {
-		k, err := here(action.locks, action.lockKey, in)
-		if err != nil {
-			return err
-		}
-		s.locks().Take(in.claim(e.Step, "").Row(k))
+		s.locks().Take(in.claim(e.Step, "").Row(keys.locks))
 	}
 	if action.unlocks == "" {
 		return nil
 	}
-	k, err := here(action.unlocks, action.unlockKey, in)
-	if err != nil {
-		return err
-	}
-	return s.locks().Leave(ctx, k, in.claim(e.Step, "").Owner)
-}
-
-func here(resource skald.Resource, key func([]byte) (string, error), in *instance) (lock.Key, error) {
-	name, err := key(in.record.State)
-	if err != nil {
-		return lock.Key{}, fmt.Errorf("key of %s: %w", resource, err)
-	}
-	return lock.Key{Resource: resource, Key: name}, nil
+	return s.locks().Leave(ctx, keys.unlocks, in.claim(e.Step, "").Owner)
 }
 
 func (s *session) locks() *lock.Share { return s.engine.Locks.In(s.work) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // Saga is a registered definition: the handle with which instances are started and awaited.
@@ -113,6 +114,9 @@ func (s *Saga[S]) Run(ctx context.Context, key string, state S, options ...Start
 	ended, remove := s.engine.waiters.add(waiterKey{s.name, key})
 	defer remove()
 	options = append(slices.Clone(options), conflictAtCommit)
+	if s.script.locksHere {
+		ctx = lock.Ahead(ctx, s.script.leading(state)...)
+	}
 	var started skald.ID
 	err := s.engine.Transact(ctx, func(ctx context.Context, tx skald.Tx) (err error) {
 		started, err = s.start(ctx, tx, key, state, options)

@@ -13,7 +13,11 @@ import (
 )
 
 // session is the engine's share of a unit of work as to sagas.
-type session struct{ shelf[instance] }
+type session struct {
+	shelf[instance]
+	// unseen are replies that come to sagas which were not loaded when the batch was prepared.
+	unseen []*skald.Message
+}
 
 // instance is a saga in memory, and the machine's view of it.
 type instance struct {
@@ -23,6 +27,7 @@ type instance struct {
 	beginning beginning
 	script    *script
 	busy      bool // a local step of it runs
+	foreseen  foreseen
 }
 
 // progress is what is stored of an instance beside its state.
@@ -34,7 +39,7 @@ type progress struct {
 }
 
 func newSession(e *Engine, work *unit.Work) *session {
-	return &session{newShelf(e, work, traits[instance]{
+	return &session{shelf: newShelf(e, work, traits[instance]{
 		row: func(in *instance) *row { return &in.row },
 		open: func(r Record) *instance {
 			if e.tracked[r.Name] != nil {
@@ -310,11 +315,17 @@ func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform,
 
 // runLocked runs a local action between what it locks and what it releases.
 func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform, action *erased) ([]byte, error) {
-	if action.locks != "" || action.unlocks != "" {
-		if refusal, err := s.lockHere(ctx, in, e, action); refusal != nil || err != nil {
-			if err != nil {
-				return nil, err
-			}
+	var keys keysHere
+	if action.locksHere() {
+		var refusal *skald.Refusal
+		var err error
+		if keys, err = in.keysHere(action); err == nil {
+			refusal, err = s.lockHere(ctx, in, e, action, keys)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if refusal != nil {
 			return nil, refusal
 		}
 	}
@@ -324,7 +335,7 @@ func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform
 	if err != nil {
 		return nil, err
 	}
-	return state, s.lockedHere(ctx, in, e, action)
+	return state, s.lockedHere(ctx, in, e, action, keys)
 }
 
 func (s *session) send(ctx context.Context, in *instance, e machine.Perform, action *erased) error {
@@ -345,7 +356,11 @@ func (s *session) send(ctx context.Context, in *instance, e machine.Perform, act
 		m.Headers.Set(skald.HeaderLanded, "true")
 	}
 	if action.locks != "" || action.unlocks != "" {
-		in.claim(e.Step, action.locked).Put(&m.Headers)
+		claim := in.claim(e.Step, action.locked)
+		if action.locks == "" {
+			claim.Name = "" // it is for those who meet the lock
+		}
+		claim.Put(&m.Headers)
 	}
 	return s.add(ctx, in, m)
 }

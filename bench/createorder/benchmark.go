@@ -102,7 +102,7 @@ type measured struct {
 func (m *measured) finish() Result {
 	r := &m.result
 	r.settle(m.happy, m.half, m.mixed)
-	r.OK = r.Errors == 0 && r.NotTerminal == 0 && r.Wrong == 0 && r.Duplicates == 0 && r.OK
+	r.OK = r.Errors == 0 && r.NotTerminal == 0 && r.Wrong == 0 && r.Duplicates == 0 && r.Locked == 0 && r.OK
 	return *r
 }
 
@@ -118,7 +118,7 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 	}
 	if o.Store == SQLite {
 		add("skald on SQLite and embedded NATS", "", func(ctx context.Context) (*system, error) {
-			return startInFolder(ctx, form{Orchestration, o.ByCommand})
+			return startInFolder(ctx, form{style: Orchestration, byCommand: o.ByCommand})
 		})
 		return all, func() error { return nil }, nil
 	}
@@ -127,12 +127,7 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 		return nil, nil, err
 	}
 	versions := "PostgreSQL " + c.Version
-	if o.Statements != nil {
-		c.Counts = map[string]*cluster.Count{}
-		for _, name := range names {
-			c.Counts[name] = &cluster.Count{}
-		}
-	}
+	o.count(c)
 	floor := func(name string, kind floorKind) {
 		add(name, versions, func(ctx context.Context) (*system, error) { return startFloor(ctx, c, kind) })
 	}
@@ -143,7 +138,7 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 		skald := func(h string, handlers handlers[*postgres.Tx]) {
 			if chosen := cmp.Or(o.Handlers, Both); chosen == h || chosen == Both {
 				add(titles[style]+", "+h+" handlers", versions, func(ctx context.Context) (*system, error) {
-					return startPostgreSQL(ctx, c, handlers, form{style, o.ByCommand})
+					return startPostgreSQL(ctx, c, handlers, form{style: style, byCommand: o.ByCommand})
 				})
 			}
 		}
@@ -155,6 +150,17 @@ func (o Options) systems(ctx context.Context) (all []measured, end func() error,
 		floor("floor-tx", inTransaction)
 	}
 	return all, c.Close, nil
+}
+
+// count has the statements of the databases to be created counted, if they are to be listed.
+func (o Options) count(c *cluster.Cluster) {
+	if o.Statements == nil {
+		return
+	}
+	c.Counts = map[string]*cluster.Count{}
+	for _, name := range names {
+		c.Counts[name] = &cluster.Count{}
+	}
 }
 
 // titles are the styles' systems.
@@ -252,16 +258,10 @@ func (b *benchmark) repeat(ctx context.Context, m *measured, d *driver) error {
 	r, o := &m.result, b.options
 	b.phase("%s: %d open", r.System, r.Best)
 	before := d.next.Load()
-	for _, count := range d.system.counts {
-		count.Reset()
-	}
+	d.resetCounts()
 	m.happy = append(m.happy, d.closed(ctx, r.Best, o.Warm, o.For, false))
-	if o.Statements != nil {
-		for name, count := range d.system.counts {
-			if err := count.Write(o.Statements, r.System+", database "+name, int(d.next.Load()-before)); err != nil {
-				return err
-			}
-		}
+	if err := d.writeCounts(o.Statements, r.System, before); err != nil {
+		return err
 	}
 	if err := m.check(ctx, d); err != nil {
 		return err
@@ -289,6 +289,7 @@ func (m *measured) check(ctx context.Context, d *driver) error {
 	r.NotTerminal += v.NotTerminal
 	r.Wrong += v.Wrong
 	r.Duplicates += v.Duplicates
+	r.Locked += v.Locked
 	r.OK = r.OK && v.holds(started)
 	d.checked = d.next.Load()
 	return d.system.empty(ctx)

@@ -3,6 +3,7 @@ package createorder
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,23 @@ func (d *driver) one(ctx context.Context, mixed bool) bool {
 		d.faults.add(err)
 	}
 	return err == nil
+}
+
+func (d *driver) resetCounts() {
+	for _, count := range d.system.counts {
+		count.Reset()
+	}
+}
+
+// writeCounts lists the statements of an order, of those placed since there were that many, if they are
+// counted.
+func (d *driver) writeCounts(out io.Writer, name string, before int64) error {
+	for database, count := range d.system.counts {
+		if err := count.Write(out, name+", database "+database, int(d.next.Load()-before)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // window is what was seen while it was measured.

@@ -127,18 +127,18 @@ func startPostgreSQL(ctx context.Context, c *cluster.Cluster, h handlers[*postgr
 // plain is handlers of one message, which execute their statement at once.
 var plain = handlers[*postgres.Tx]{
 	create: executeStep(createOrderStep), reject: executeStep(rejectOrderStep), approve: executeStep(approveOrderStep), react: reactPlain,
-	register: func(name string, s *service.Service) {
+	register: func(c contract, name string, s *service.Service) {
 		switch name {
 		case "order":
-			service.HandleCommand(s, approveOrder, answerStep(approveOrderStep))
+			service.HandleCommand(s, c.approveOrder, answerStep(approveOrderStep))
 		case "consumer":
-			service.HandleCommand(s, verifyConsumer, answerStep(verifyConsumerStep))
+			service.HandleCommand(s, c.verifyConsumer, answerStep(verifyConsumerStep))
 		case "kitchen":
-			service.HandleCommand(s, createTicket, answerStep(createTicketStep))
-			service.HandleCommand(s, rejectTicket, answerStep(rejectTicketStep))
-			service.HandleCommand(s, confirmTicket, answerStep(confirmTicketStep))
+			service.HandleCommand(s, c.createTicket, answerStep(createTicketStep))
+			service.HandleCommand(s, c.rejectTicket, answerStep(rejectTicketStep))
+			service.HandleCommand(s, c.confirmTicket, answerStep(confirmTicketStep))
 		case "accounting":
-			service.HandleCommand(s, authorize, answerStep(authorizeStep))
+			service.HandleCommand(s, c.authorize, answerStep(authorizeStep))
 		}
 	},
 }
@@ -167,18 +167,18 @@ func answerStep(s step) func(context.Context, *postgres.Tx, order) (done, error)
 // batched is handlers of all that waits, whose statements share a round trip.
 var batched = handlers[*postgres.Tx]{
 	create: queueStep(createOrderStep), reject: queueStep(rejectOrderStep), approve: queueStep(approveOrderStep), react: reactBatched,
-	register: func(name string, s *service.Service) {
+	register: func(c contract, name string, s *service.Service) {
 		switch name {
 		case "order":
-			service.HandleCommands(s, approveOrder, answerSteps(approveOrderStep))
+			service.HandleCommands(s, c.approveOrder, answerSteps(approveOrderStep))
 		case "consumer":
-			service.HandleCommands(s, verifyConsumer, answerSteps(verifyConsumerStep))
+			service.HandleCommands(s, c.verifyConsumer, answerSteps(verifyConsumerStep))
 		case "kitchen":
-			service.HandleCommands(s, createTicket, answerSteps(createTicketStep))
-			service.HandleCommands(s, rejectTicket, answerSteps(rejectTicketStep))
-			service.HandleCommands(s, confirmTicket, answerSteps(confirmTicketStep))
+			service.HandleCommands(s, c.createTicket, answerSteps(createTicketStep))
+			service.HandleCommands(s, c.rejectTicket, answerSteps(rejectTicketStep))
+			service.HandleCommands(s, c.confirmTicket, answerSteps(confirmTicketStep))
 		case "accounting":
-			service.HandleCommands(s, authorize, answerSteps(authorizeStep))
+			service.HandleCommands(s, c.authorize, answerSteps(authorizeStep))
 		}
 	},
 }

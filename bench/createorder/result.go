@@ -33,6 +33,7 @@ type Result struct {
 	NotTerminal    int64              `json:"not_terminal"`
 	Wrong          int64              `json:"wrong"`
 	Duplicates     int64              `json:"duplicate_executions"`
+	Locked         int64              `json:"locks_left"`
 	Errors         int64              `json:"errors"`
 	FirstError     string             `json:"first_error,omitempty"`
 	OK             bool               `json:"verified_ok"`

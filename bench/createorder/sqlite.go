@@ -89,18 +89,18 @@ func (s *system) executeEach(ctx context.Context, statements map[string]string) 
 
 var sqliteHandlers = handlers[*sql.Tx]{
 	create: executeSQLite(createOrderSQLite), reject: executeSQLite(rejectOrderSQLite), approve: executeSQLite(approveOrderSQLite),
-	register: func(name string, s *service.Service) {
+	register: func(c contract, name string, s *service.Service) {
 		switch name {
 		case "order":
-			service.HandleCommand(s, approveOrder, answerSQLite(approveOrderSQLite))
+			service.HandleCommand(s, c.approveOrder, answerSQLite(approveOrderSQLite))
 		case "consumer":
-			service.HandleCommand(s, verifyConsumer, verifySQLite)
+			service.HandleCommand(s, c.verifyConsumer, verifySQLite)
 		case "kitchen":
-			service.HandleCommand(s, createTicket, answerSQLite(createTicketSQLite))
-			service.HandleCommand(s, rejectTicket, answerSQLite(rejectTicketSQLite))
-			service.HandleCommand(s, confirmTicket, answerSQLite(confirmTicketSQLite))
+			service.HandleCommand(s, c.createTicket, answerSQLite(createTicketSQLite))
+			service.HandleCommand(s, c.rejectTicket, answerSQLite(rejectTicketSQLite))
+			service.HandleCommand(s, c.confirmTicket, answerSQLite(confirmTicketSQLite))
 		case "accounting":
-			service.HandleCommand(s, authorize, chargeSQLite)
+			service.HandleCommand(s, c.authorize, chargeSQLite)
 		}
 	},
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/skald-go/skald/bench/process"
 	"github.com/skald-go/skald/broker/nats"
 	"github.com/skald-go/skald/broker/nats/embedded"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 )
@@ -28,6 +29,8 @@ type system struct {
 	empty func(ctx context.Context) error
 	// usage is what the processes, and the databases, have used up so far.
 	usage func(ctx context.Context) usage
+	// locks are the services' semantic locks.
+	locks []*lock.Locks
 	// counts of statements, by database, if they are counted.
 	counts map[string]*cluster.Count
 	form   form
@@ -40,6 +43,8 @@ type form struct {
 	style string
 	// byCommand has the orders' service approve an order by a command to itself.
 	byCommand bool
+	// locks is what a saga does that meets another's lock; no step locks anything if empty.
+	locks lock.Policy
 }
 
 // usage counts up.
@@ -101,7 +106,8 @@ var quiet = slog.New(slog.DiscardHandler)
 // other's events.
 type handlers[T any] struct {
 	create, reject, approve local[T]
-	register, react         func(name string, s *service.Service)
+	register                func(c contract, name string, s *service.Service)
+	react                   func(name string, s *service.Service)
 }
 
 // startService runs a service on its store until the system is closed.
@@ -110,6 +116,7 @@ func startService[T skald.Tx](ctx context.Context, s *system, name string, store
 	if err != nil {
 		return err
 	}
+	s.locks = append(s.locks, svc.Locks())
 	join(s, name, svc, h)
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
@@ -123,7 +130,7 @@ func join[T skald.Tx](s *system, name string, svc *service.Service, h handlers[T
 	if s.form.style == Choreography {
 		h.react(name, svc)
 	} else {
-		h.register(name, svc)
+		h.register(contractOf(s.form), name, svc)
 	}
 	switch {
 	case name != "order":

@@ -2,8 +2,11 @@ package createorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/skald-go/skald/lock"
 )
 
 // verdict is what the databases say after a window.
@@ -12,6 +15,7 @@ type verdict struct {
 	NotTerminal int64 // neither approved nor rejected
 	Wrong       int64 // databases that disagree, or money that does not add up
 	Duplicates  int64 // steps whose transaction was committed more than once
+	Locked      int64 // semantic locks that are left
 }
 
 // holds reports whether everything that was started ended as it should.
@@ -71,6 +75,11 @@ func (s *system) verify(ctx context.Context) (v verdict, err error) {
 	err = s.databases["accounting"].QueryRowContext(ctx, compareCash).Scan(&off)
 	if off != 0 {
 		v.Wrong++
+	}
+	for _, l := range s.locks {
+		left, listed := l.List(ctx, "", lock.Key{}, 1000)
+		v.Locked += int64(len(left))
+		err = errors.Join(err, listed)
 	}
 	return v, err
 }

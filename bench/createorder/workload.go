@@ -40,18 +40,37 @@ func (o order) cardState() string {
 
 type done struct{}
 
-func command(name, channel string, refusals ...string) skald.Command[order, done] {
-	return skald.Command[order, done]{Name: "bench." + name, Channel: "bench." + channel, Refusals: refusals, Key: order.key}
+type command = skald.Command[order, done]
+
+// contract is the commands that the services take.
+type contract struct {
+	verifyConsumer, createTicket, rejectTicket, confirmTicket, authorize, approveOrder command
 }
 
-var (
-	verifyConsumer = command("verify-consumer", "consumer", "over_limit")
-	createTicket   = command("create-ticket", "kitchen")
-	rejectTicket   = command("reject-ticket", "kitchen")
-	confirmTicket  = command("confirm-ticket", "kitchen")
-	authorize      = command("authorize", "accounting", "declined")
-	approveOrder   = command("approve-order", "order")
+// What is locked, where the saga locks: from the creation to the decision.
+const (
+	orders  skald.Resource = "bench.order"
+	tickets skald.Resource = "bench.ticket"
 )
+
+func contractOf(f form) contract {
+	to := func(name, channel string, refusals ...string) command {
+		return command{Name: "bench." + name, Channel: "bench." + channel, Refusals: refusals, Key: order.key}
+	}
+	c := contract{
+		verifyConsumer: to("verify-consumer", "consumer", "over_limit"),
+		createTicket:   to("create-ticket", "kitchen"),
+		rejectTicket:   to("reject-ticket", "kitchen"),
+		confirmTicket:  to("confirm-ticket", "kitchen"),
+		authorize:      to("authorize", "accounting", "declined"),
+		approveOrder:   to("approve-order", "order"),
+	}
+	if f.locks != "" {
+		c.createTicket.Locks, c.rejectTicket.Unlocks, c.confirmTicket.Unlocks = tickets, tickets, tickets
+		c.approveOrder.Unlocks = orders
+	}
+	return c
+}
 
 var (
 	errOverLimit = skald.Refuse("over_limit", "over the credit limit")
@@ -67,20 +86,25 @@ type local[T any] func(ctx context.Context, tx T, o *order) error
 // sends a command for it to itself.
 func definition[T any](h handlers[T], f form) saga.Definition[order] {
 	type compensatable = saga.Compensatable[order]
-	verify := compensatable{Name: "verify consumer", Do: saga.Call(verifyConsumer, itself)}
-	ticket := compensatable{Name: "create ticket", Do: saga.Call(createTicket, itself), Undo: saga.Call(rejectTicket, itself)}
+	c := contractOf(f)
+	create, reject, approve := saga.Local(h.create), saga.Local(h.reject), saga.Local(h.approve)
+	if f.locks != "" {
+		create, reject, approve = create.Locks(orders, order.key), reject.Unlocks(orders, order.key), approve.Unlocks(orders, order.key)
+	}
+	verify := compensatable{Name: "verify consumer", Do: saga.Call(c.verifyConsumer, itself)}
+	ticket := compensatable{Name: "create ticket", Do: saga.Call(c.createTicket, itself), Undo: saga.Call(c.rejectTicket, itself), Locked: f.locks}
 	prepare := []compensatable{verify, ticket}
 	if f.style == Parallel {
 		prepare = []compensatable{{Name: "prepare", Parallel: [][]compensatable{{verify}, {ticket}}}}
 	}
-	approve := saga.Step[order]{Name: "approve order", Do: saga.Local(h.approve)}
+	last := saga.Step[order]{Name: "approve order", Do: approve}
 	if f.byCommand {
-		approve.Do = saga.Call(approveOrder, itself)
+		last.Do = saga.Call(c.approveOrder, itself)
 	}
 	return saga.Definition[order]{
 		Name:          "bench.create-order",
-		Compensatable: append([]compensatable{{Name: "create order", Do: saga.Local(h.create), Undo: saga.Local(h.reject)}}, prepare...),
-		Pivot:         saga.Step[order]{Name: "authorize card", Do: saga.Call(authorize, itself)},
-		Retriable:     []saga.Step[order]{{Name: "confirm ticket", Do: saga.Call(confirmTicket, itself)}, approve},
+		Compensatable: append([]compensatable{{Name: "create order", Do: create, Undo: reject, Locked: f.locks}}, prepare...),
+		Pivot:         saga.Step[order]{Name: "authorize card", Do: saga.Call(c.authorize, itself)},
+		Retriable:     []saga.Step[order]{{Name: "confirm ticket", Do: saga.Call(c.confirmTicket, itself)}, last},
 	}
 }

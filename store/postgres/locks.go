@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,14 +14,11 @@ import (
 )
 
 const (
-	findLocks = "SELECT n, root, place, round, saga, name, step, uses, grp, message, since FROM skald_find_locks($1, $2)"
+	findLocks = "SELECT resource, key, root, place, round, saga, name, step, uses, grp, message, since FROM skald_find_locks($1, $2)"
 	lockedBy  = "SELECT resource, key FROM skald_locked_by($1)"
 	saveLocks = `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, uses, grp, message, since)
 SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::bigint[], $10::text[],
-$11::uuid[], $12::timestamptz[])
-ON CONFLICT (resource, key, root) DO UPDATE SET
-place = excluded.place, round = excluded.round, saga = excluded.saga, name = excluded.name, step = excluded.step,
-uses = excluded.uses, grp = excluded.grp, message = excluded.message, since = excluded.since`
+$11::uuid[], $12::timestamptz[])`
 	deleteLocks = "SELECT skald_delete_locks($1, $2, $3)"
 	wakeHeld    = "UPDATE skald_held SET next_attempt = 'epoch' WHERE grp = $1 AND state = 'retrying' AND id = ANY ($2)"
 	listLocks   = `SELECT resource, key, root, place, round, saga, name, step, uses, grp, message, since FROM skald_locks
@@ -62,15 +60,19 @@ func (s *Store) LockQueues(ctx context.Context, tx skald.Tx, keys []lock.Key) ([
 // findQueues asks for the rows of keys whose locks are had.
 func findQueues(keys []lock.Key, found *[]lock.Row) question {
 	resources, names := lockArrays(len(keys), func(i int) *lock.Key { return &keys[i] })
+	stored := make(map[lock.Key]int, len(keys)) // which of the keys it is
+	for i := range keys {
+		stored[lock.Key{Resource: skald.Resource(resources[i]), Key: names[i]}] = i
+	}
+	slices.Sort(resources)
 	return question{
 		doing: fmt.Sprintf("read the queues of %d semantic locks", len(keys)),
-		query: findLocks, args: []any{resources, names},
+		query: findLocks, args: []any{slices.Compact(resources), names},
 		scan: func(r row) error {
-			var n int
 			var l lock.Row
-			err := r.Scan(append([]any{&n}, lockFields(&l)...)...)
-			if err == nil {
-				l.Key = keys[n-1]
+			err := r.Scan(lockFields(&l)...)
+			if i, wanted := stored[l.Key]; err == nil && wanted {
+				l.Key = keys[i]
 				*found = append(*found, l)
 			}
 			return err
@@ -78,10 +80,10 @@ func findQueues(keys []lock.Key, found *[]lock.Row) question {
 	}
 }
 
-// lockFields are what a row is scanned into, but for its key.
+// lockFields are what a row is scanned into.
 func lockFields(l *lock.Row) []any {
 	return []any{
-		(*idColumn)(&l.Root), &l.Place, &l.Round, (*idColumn)(&l.Saga), &l.Name, &l.Step, &l.Uses, &l.Group,
+		(*string)(&l.Resource), &l.Key.Key, (*idColumn)(&l.Root), &l.Place, &l.Round, (*idColumn)(&l.Saga), &l.Name, &l.Step, &l.Uses, &l.Group,
 		(*idColumn)(&l.Message), (*momentColumn)(&l.Since),
 	}
 }
@@ -156,7 +158,7 @@ func (s *Store) ListLocks(ctx context.Context, resource skald.Resource, after lo
 	}
 	rows, err := list(ctx, s, func(r pgx.CollectableRow) (lock.Row, error) {
 		var l lock.Row
-		err := r.Scan(append([]any{(*string)(&l.Resource), &l.Key.Key}, lockFields(&l)...)...)
+		err := r.Scan(lockFields(&l)...)
 		return l, err
 	}, listLocks, string(after.Resource), after.Key, string(resource), limit)
 	return rows, failure("list semantic locks", err)

@@ -15,19 +15,18 @@ CREATE TABLE skald_locks (
 	grp      text             NOT NULL, -- that holds the message
 	message  uuid,                      -- that waits for the lock; null when none does
 	since    timestamptz      NOT NULL,
-	PRIMARY KEY (resource, key, root)
+	PRIMARY KEY (root, resource, key)
 );
-CREATE INDEX skald_locks_root ON skald_locks (root);
+-- The key first: a batch asks for many, mostly of one resource.
+CREATE INDEX skald_locks_queue ON skald_locks (key, resource);
 
 -- Along the indexes, whatever the table was like when a connection made its plan: it is almost empty at
 -- one time, and full of rows that are gone, or of waiting sagas, at another.
-CREATE FUNCTION skald_find_locks(resources text[], keys text[])
-RETURNS TABLE (n bigint, root uuid, place bigint, round bigint, saga uuid, name text, step text, uses bigint, grp text, message uuid, since timestamptz) LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+-- It finds those of each key of each of the resources, which may be more than are wanted.
+CREATE FUNCTION skald_find_locks(resources text[], keys text[]) RETURNS SETOF skald_locks LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
-	RETURN QUERY SELECT k.n, l.root, l.place, l.round, l.saga, l.name, l.step, l.uses, l.grp, l.message, l.since
-	FROM unnest(resources, keys) WITH ORDINALITY AS k (resource, key, n)
-	JOIN skald_locks AS l ON l.resource = k.resource AND l.key = k.key ORDER BY k.n, l.place;
+	RETURN QUERY SELECT l.* FROM skald_locks AS l WHERE l.key = ANY (keys) AND l.resource = ANY (resources) ORDER BY l.place;
 END $$;
 
 CREATE FUNCTION skald_locked_by(uuid) RETURNS TABLE (resource text, key text) LANGUAGE plpgsql
@@ -40,5 +39,5 @@ CREATE FUNCTION skald_delete_locks(text[], text[], uuid[]) RETURNS void LANGUAGE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
 	DELETE FROM skald_locks AS l USING unnest($1, $2, $3) AS u (resource, key, root)
-	WHERE l.resource = u.resource AND l.key = u.key AND l.root = u.root;
+	WHERE l.root = u.root AND l.resource = u.resource AND l.key = u.key;
 END $$;
