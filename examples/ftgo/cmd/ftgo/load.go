@@ -116,7 +116,11 @@ func (f *loadFlags) run(cmd *cobra.Command) error {
 
 // heat is run on hot orders.
 func (f *loadFlags) heat(cmd *cobra.Command) error {
-	progress := newProgress(cmd.ErrOrStderr())
+	of, steps := "requests", f.plan.Orders
+	if f.hotFor > 0 {
+		of, steps = "seconds", int(f.hotFor.Seconds())
+	}
+	progress := newProgress(cmd.ErrOrStderr(), of)
 	client, err := load.New(load.Config{URL: f.addr, Watch: progress.Counts, WatchEvery: 100 * time.Millisecond})
 	if err != nil {
 		return usageError{err}
@@ -127,11 +131,7 @@ func (f *loadFlags) heat(cmd *cobra.Command) error {
 	if err := client.Prepare(ctx, f.plan.Orders); err != nil {
 		return err
 	}
-	name, steps := "hot requests", f.plan.Orders
-	if f.hotFor > 0 {
-		name, steps = "hot seconds", int(f.hotFor.Seconds())
-	}
-	progress.Phase(name, steps)
+	progress.Phase("hot orders", steps)
 	report, err := client.Heat(ctx, f.hotPlan())
 	progress.Done()
 	if err != nil {

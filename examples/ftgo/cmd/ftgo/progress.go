@@ -12,12 +12,12 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/load"
 )
 
-// newProgress shows a bar on a terminal, and plain lines elsewhere.
-func newProgress(out io.Writer) demo.Watch {
+// newProgress shows a bar on a terminal, and plain lines elsewhere, of so many of something.
+func newProgress(out io.Writer, of string) demo.Watch {
 	if isTerminal(out) {
 		return &bars{out: out}
 	}
-	return &lines{out: out}
+	return &lines{out: out, of: of}
 }
 
 // bars are one after the other, one for each phase.
@@ -50,6 +50,7 @@ const linesEvery = 2 * time.Second
 // lines tell about a phase now and then.
 type lines struct {
 	out    io.Writer
+	of     string
 	name   string
 	orders int
 	next   time.Time
@@ -58,7 +59,7 @@ type lines struct {
 // Phase implements [demo.Watch].
 func (l *lines) Phase(name string, orders int) {
 	l.name, l.orders, l.next = name, orders, time.Now().Add(linesEvery)
-	fmt.Fprintf(l.out, "%s: %d to come\n", name, orders)
+	fmt.Fprintf(l.out, "%s: %d %s\n", name, orders, l.of)
 }
 
 // Counts implements [demo.Watch].
