@@ -64,6 +64,13 @@ func ask(t *testing.T, s *lock.Share, o lock.Owner, policy lock.Policy) lock.Ver
 	return verdict
 }
 
+func take(t *testing.T, s *lock.Share, r lock.Row) {
+	t.Helper()
+	if err := s.Take(r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // ages are those of who is in the queue, in order.
 func ages(t *testing.T, store *skaldtest.Store) []byte {
 	t.Helper()
@@ -128,7 +135,7 @@ func TestAReleaseIsFenced(t *testing.T) {
 		on(t, store, func(s *lock.Share) {
 			ask(t, s, saga(5, 1), lock.Wait)
 			s.Keep(row(saga(5, 1), ""))
-			s.Take(row(saga(5, 2), "hold"))
+			take(t, s, row(saga(5, 2), "hold"))
 		})
 		on(t, store, func(s *lock.Share) {
 			if err := s.Leave(t.Context(), key, saga(c.by.Root[15], 1)); err != nil {
@@ -153,8 +160,8 @@ func TestALockIsHeldUntilTheLastUndo(t *testing.T) {
 	store := skaldtest.NewStore()
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 0), lock.Wait)
-		s.Take(row(saga(5, 0), "one"))
-		s.Take(row(saga(5, 0), "other"))
+		take(t, s, row(saga(5, 0), "one"))
+		take(t, s, row(saga(5, 0), "other"))
 	})
 	for _, left := range []int{1, 0, 0} {
 		on(t, store, func(s *lock.Share) {
@@ -177,7 +184,7 @@ func TestTheNextInTheQueueHasTheLock(t *testing.T) {
 	store := skaldtest.NewStore()
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 0), lock.Wait)
-		s.Take(row(saga(5, 0), "hold"))
+		take(t, s, row(saga(5, 0), "hold"))
 		s.Join(waiting(saga(4, 0), "hold", 1))
 		s.Join(waiting(saga(3, 0), "hold", 2))
 		s.Join(waiting(saga(3, 0), "twice", 3))
@@ -218,7 +225,7 @@ func TestWhatAMessageChangedIsForgottenWithIt(t *testing.T) {
 	store := skaldtest.NewStore()
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 0), lock.Wait)
-		s.Take(row(saga(5, 0), "hold"))
+		take(t, s, row(saga(5, 0), "hold"))
 	})
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(4, 0), lock.Wait)

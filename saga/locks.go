@@ -43,7 +43,8 @@ func checkLocal(method string, resource skald.Resource, keyless bool) error {
 
 // Again names codes of refusal that do not end the saga: what it did is undone, and it starts again from its first
 // step, with the state that it was started with. That is what to do when a value has changed since the
-// saga read it. After a hundred times such a refusal ends it all the same.
+// saga read it. It starts again at once, and from the second time on after ever longer pauses; after ten times, over some
+// half a minute, such a refusal ends it all the same.
 func (c CallAction[S, R]) Again(codes ...string) CallAction[S, R] {
 	c.a.again = slices.Clone(codes)
 	for _, code := range codes {
@@ -260,12 +261,12 @@ func (k keysHere) list() []lock.Key {
 }
 
 // locksHere reports whether an action takes a lock in the orchestrator's own database, or releases one.
-func (a *erased) locksHere() bool {
-	return a != nil && a.kind == machine.Local && (a.locks != "" || a.unlocks != "")
+func (e *erased) locksHere() bool {
+	return e != nil && e.kind == machine.Local && (e.locks != "" || e.unlocks != "")
 }
 
 // keysHere are the keys by the state before the step, which is given as it is, or encoded.
-func (a *erased) keysHere(state any) (keys keysHere, err error) {
+func (e *erased) keysHere(state any) (keys keysHere, err error) {
 	name := func(resource skald.Resource, key func(any) (string, error)) (k lock.Key) {
 		if resource == "" || err != nil {
 			return k
@@ -276,7 +277,7 @@ func (a *erased) keysHere(state any) (keys keysHere, err error) {
 		}
 		return k
 	}
-	return keysHere{name(a.locks, a.lockKey), name(a.unlocks, a.unlockKey)}, err
+	return keysHere{name(e.locks, e.lockKey), name(e.unlocks, e.unlockKey)}, err
 }
 
 // foreseen is what a local step would lock and release if it ran in this state, so that the state is not decoded

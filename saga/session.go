@@ -158,7 +158,7 @@ func (s *session) recordReply(ctx context.Context, in *instance, do *erased, ste
 
 func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Refusal, counts bool) error {
 	do := in.script.do[a.Step]
-	if !counts || a.Action != machine.Do && a.Action != machine.Bar || do == nil || do.refused == nil {
+	if !counts || a.Action == machine.Undo || do == nil || do.refused == nil {
 		return nil
 	}
 	state, err := do.refused(in.record.State, refusal)

@@ -70,6 +70,9 @@ func TestAWaitForALockIsBounded(t *testing.T) {
 		b.pass(20 * time.Second)
 		b.endsAs("older", saga.Compensated, "skald.locked")
 		b.endsAs("youngest", saga.Compensated, "skald.locked")
+		if o := b.came(b.eastFirst, "youngest"); o.State.Reason != skald.RefusedLocked {
+			b.t.Errorf("the state of the one that reserved says %q", o.State.Reason)
+		}
 		if o := b.came(b.eastFirst, "older"); o.State.Reason != skald.RefusedLocked {
 			b.t.Errorf("its state says %q", o.State.Reason)
 		}

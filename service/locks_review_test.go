@@ -145,7 +145,7 @@ func (b *bank) openWest(hold skald.Command[mark, ok]) {
 	ctx, stop := context.WithCancel(b.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	b.stops["west"] = func() { stop(); <-ended }
+	b.stops["west"] = func() { stop(); _ = <-ended }
 }
 
 // A command and its undo may come in one batch.

@@ -17,6 +17,9 @@ func (r *run) due() time.Time {
 		}
 	}
 	earlier(r.in.Deadline)
+	if r.in.Again != nil {
+		earlier(r.in.Again.Until)
+	}
 	for i := range r.in.Steps {
 		earlier(r.in.Steps[i].DueAt)
 	}
@@ -32,6 +35,9 @@ func (r *run) timeout() {
 		}
 		p.DueAt = time.Time{}
 		r.late(r.step(p.Step), p)
+	}
+	if r.in.Status == Running && r.in.Again != nil && passed(r.in.Again.Until) && !passed(r.in.Deadline) {
+		r.rewind()
 	}
 	if r.in.Status == Running && passed(r.in.Deadline) {
 		r.record("", WhatTimedOut, "")

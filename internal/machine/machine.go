@@ -160,12 +160,14 @@ type Again struct {
 	Lock string `json:"lock,omitempty"`
 	// Reserving says that all is undone, and the lock is awaited.
 	Reserving bool `json:"reserving,omitempty"`
+	// Until is when it starts, once all is undone and no lock is awaited.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // At names the steps at which the instance stands: those it is parked at, or else those whose
 // answer it waits for. It is empty when there are none.
 func (in *Instance) At() string {
-	if in.Again != nil && in.Again.Reserving {
+	if in.Again != nil && in.Status == Running {
 		return in.Again.Step
 	}
 	stands := StepState.awaited

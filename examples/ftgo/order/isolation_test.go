@@ -253,19 +253,3 @@ func TestOnlyWhatMayStartAgainKeepsItsBeginning(t *testing.T) {
 		}
 	}
 }
-
-// A replica that is behind for longer than a saga starts again ends it as any refusal does.
-func TestARevisionStartsAgainOnlySoOften(t *testing.T) {
-	w := newWorldWith(t, hosttest.SQLite, answers{ticket: func(kitchenapi.Revision) error {
-		return skald.Refuse(kitchenapi.RefusedMenuChanged, "another menu")
-	}})
-	id := w.approved(t)
-	w.post(t, 202, "/v1/orders/"+id+"/revise", soups("3"))
-	if states := w.states(t, id); !strings.HasSuffix(states, "APPROVED") || w.startedAgain(t) != 100 {
-		t.Errorf("started again %d times, states %s", w.startedAgain(t), states)
-	}
-	if shown := w.get(t, id); shown["lastRefusal"] != "menu_changed: another menu" || shown["total"] != "27.10" {
-		t.Errorf("%v", shown)
-	}
-	w.post(t, 202, "/v1/orders/"+id+"/cancel", "")
-}
