@@ -117,36 +117,42 @@ func (c *compiler[S]) unlocksNothing(step string, do *action[S]) {
 }
 
 // unlockedOnce refuses a definition that releases a resource's locks more often than it takes them: at the last one
-// another saga may have the lock. Steps with a condition may not run, and do not count.
+// another saga may have the lock. An unlock under a condition does not count, and of the locks under conditions, which
+// may be alternatives, all but one do.
 func (c *compiler[S]) unlockedOnce() {
 	surplus := map[skald.Resource]int{}
+	maybe := map[skald.Resource]int{}
 	last := map[skald.Resource]string{}
+	takes := func(r skald.Resource, condition bool) {
+		if condition {
+			maybe[r]++
+		} else {
+			surplus[r]--
+		}
+	}
 	for i := range c.script.machine.Steps {
 		step := &c.script.machine.Steps[i]
 		do := c.script.do[step.Name]
 		if do == nil {
 			continue
 		}
-		if step.When { // it may lock nothing, and unlock nothing
-			continue
-		}
-		surplus[do.locks]--
-		if do.unlocks != "" {
+		takes(do.locks, step.When)
+		if do.unlocks != "" && !step.When {
 			surplus[do.unlocks]++
 			last[do.unlocks] = step.Name
 		}
 		if do.child != nil {
 			for _, member := range do.child.family() {
 				for i := range member.machine.Steps {
-					if own := &member.machine.Steps[i]; !own.When && member.do[own.Name] != nil {
-						surplus[member.do[own.Name].locks]--
+					if own := &member.machine.Steps[i]; member.do[own.Name] != nil {
+						takes(member.do[own.Name].locks, step.When || own.When)
 					}
 				}
 			}
 		}
 	}
 	for r, step := range last {
-		if surplus[r] > 0 {
+		if surplus[r] > max(0, maybe[r]-1) {
 			c.fault("step %q: it unlocks %s, which is unlocked more often than it is locked before: another saga may have it by then; remove Unlocks, have a step before the pivot lock it, or give this one the condition of the step that does", step, r)
 		}
 	}

@@ -184,6 +184,12 @@ func TestWhatMayNotBeLockedIsNotUnlocked(t *testing.T) {
 	if _, err := saga.Describe(d); err == nil {
 		t.Error("west is unlocked whether it was locked or not")
 	}
+	other := d.Compensatable[1]
+	other.Name, other.When = "hold the other one", func(t transfer) bool { return !t.Fail }
+	d.Compensatable = append(d.Compensatable, other)
+	if _, err := saga.Describe(d); err != nil {
+		t.Errorf("one of two steps locks it: %v", err)
+	}
 }
 
 // Whoever approves need not know that the saga is about to start again.
