@@ -355,3 +355,50 @@ func TestNobodyForcesALockOutsideOfABatch(t *testing.T) {
 		t.Error("forced")
 	}
 }
+
+// lookingStore notes how many queues were looked at each time.
+type lookingStore struct {
+	*skaldtest.Store
+	looks []int
+}
+
+func (s *lookingStore) LockQueues(ctx context.Context, tx skald.Tx, keys []lock.Key) ([]lock.Row, error) {
+	s.looks = append(s.looks, len(keys))
+	return s.Store.LockQueues(ctx, tx, keys)
+}
+
+func TestWhatIsWantedIsLookedAtTogetherAndOnce(t *testing.T) {
+	store := &lookingStore{Store: skaldtest.NewStore()}
+	tx, err := store.BeginTx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := lock.New(store, nil).In(unit.New(tx, time.Now()))
+	other := lock.Key{Resource: key.Resource, Key: "2"}
+	s.Want(other, key, other)
+	if len(store.looks) > 0 {
+		t.Error("it was looked at before anybody asked")
+	}
+	for _, k := range []lock.Key{key, other, key} {
+		if verdict, _, err := s.Ask(t.Context(), k, saga(1, 0), lock.Wait); verdict != lock.Granted || err != nil {
+			t.Errorf("%s: %d, %v", k, verdict, err)
+		}
+	}
+	s.Want(key)
+	if missing := s.Missing([]lock.Key{other}); len(missing) > 0 || !slices.Equal(store.looks, []int{2}) {
+		t.Errorf("looks at %d, missing %v", store.looks, missing)
+	}
+}
+
+func TestAContextKeepsWhatItWasToldIsAhead(t *testing.T) {
+	other := lock.Key{Resource: key.Resource, Key: "2"}
+	one := lock.Ahead(t.Context(), key)
+	two, three := lock.Ahead(one, other), lock.Ahead(one)
+	for _, c := range []struct {
+		got, want []lock.Key
+	}{{lock.AheadIn(t.Context()), nil}, {lock.AheadIn(one), []lock.Key{key}}, {lock.AheadIn(two), []lock.Key{key, other}}, {lock.AheadIn(three), []lock.Key{key}}} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%v, want %v", c.got, c.want)
+		}
+	}
+}

@@ -23,7 +23,8 @@ type Share struct {
 	since []Key
 }
 
-// ranks are a key's queue as it was found, and as it is now. The slices are never changed in place.
+// ranks are a key's queue as it was found, and as it is now. The elements of the slices are never changed; new ones
+// may come behind them.
 type ranks struct {
 	before, now queue
 	// left are rows that were removed, or came to be had by another message, while a message waited in their name.
@@ -108,7 +109,7 @@ func (s *Share) load(ctx context.Context, keys ...Key) error {
 }
 
 // Ask says what becomes of a request, and changes nothing. The rows are those before the owner, the holder
-// first.
+// first; they are only to be read.
 func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict, []Row, error) {
 	if err := s.load(ctx, k); err != nil {
 		return 0, nil, err
@@ -176,7 +177,7 @@ func (s *Share) join(q *ranks, r Row) {
 	if len(q.now) > 0 {
 		r.Place += q.now[len(q.now)-1].Place
 	}
-	s.set(q, append(slices.Clone(q.now), r))
+	s.set(q, append(q.now, r))
 }
 
 // Row is an owner's row in a queue that was looked at.

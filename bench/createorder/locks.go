@@ -22,6 +22,7 @@ type LockResult struct {
 	PerSecond      map[string]float64   `json:"sagas_per_s"`
 	Runs           map[string][]float64 `json:"sagas_per_s_runs"`
 	CPU            map[string]float64   `json:"cpu_s_per_1000_app_and_postgres"`
+	CPURuns        map[string][]float64 `json:"cpu_s_per_1000_runs"`
 	CPUSelf        map[string]float64   `json:"cpu_s_per_1000_app"`
 	LogPerSaga     map[string]float64   `json:"pg_wal_kib_per_saga"`
 	Alone          float64              `json:"one_at_a_time_p50_ms"`
@@ -129,7 +130,7 @@ func (o Options) lockResult(r Result, turns, without []turn) LockResult {
 	l := LockResult{
 		System: r.System, Versions: r.Versions, Checked: r.Checked, NotTerminal: r.NotTerminal, Wrong: r.Wrong, Duplicates: r.Duplicates,
 		Locked: r.Locked, Errors: r.Errors, FirstError: r.FirstError, OK: r.OK, Concurrencies: o.Concurrency,
-		PerSecond: map[string]float64{}, Runs: map[string][]float64{}, CPU: map[string]float64{}, CPUSelf: map[string]float64{},
+		PerSecond: map[string]float64{}, Runs: map[string][]float64{}, CPURuns: map[string][]float64{}, CPU: map[string]float64{}, CPUSelf: map[string]float64{},
 		LogPerSaga: map[string]float64{}, PerSecondRatio: map[string]float64{}, CPURatio: map[string]float64{},
 	}
 	of := func(turns []turn, f func(t *turn) float64) (list []float64) {
@@ -152,15 +153,20 @@ func (o Options) lockResult(r Result, turns, without []turn) LockResult {
 		key := strconv.Itoa(open)
 		perSecond := func(t *turn) float64 { return t.windows[i].perSecond }
 		cpu := func(t *turn) float64 { return t.windows[i].used.Self + t.windows[i].used.Server }
-		for _, rate := range of(turns, perSecond) {
-			l.Runs[key] = append(l.Runs[key], round(rate))
-		}
+		l.Runs[key], l.CPURuns[key] = rounded(of(turns, perSecond)), rounded(of(turns, cpu))
 		l.PerSecond[key], l.PerSecondRatio[key] = median(perSecond), ratio(perSecond)
 		l.CPU[key], l.CPURatio[key] = median(cpu), ratio(cpu)
 		l.CPUSelf[key] = median(func(t *turn) float64 { return t.windows[i].used.Self })
 		l.LogPerSaga[key] = median(func(t *turn) float64 { return t.windows[i].used.log / 1024 / 1000 })
 	}
 	return l
+}
+
+func rounded(list []float64) []float64 {
+	for i := range list {
+		list[i] = round(list[i])
+	}
+	return list
 }
 
 // WriteLockTable compares the results with the first of them.
