@@ -163,7 +163,7 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 	case locking(m):
 		return p.locks().Abandon(ctx, k, claim.Owner, m.ID)
 	default: // a bar, in whose place its do may wait
-		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Step)
+		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Saga, claim.Step)
 	}
 }
 
@@ -177,9 +177,14 @@ func by(m *skald.Message, row lock.Row) lock.Row {
 func (p *pass) unlock(ctx context.Context, k lock.Key, claim lock.Claim, action string, ran bool) error {
 	switch {
 	case ran:
-		return p.locks().Leave(ctx, k, claim.Owner)
+		found, err := p.locks().Leave(ctx, k, claim.Owner)
+		if err == nil && !found {
+			p.consumer.config.Logger.WarnContext(ctx, "inbox: a step unlocks what its saga has not locked: an operator may have released it; or the keys of what locks and what unlocks differ",
+				"group", p.consumer.group, "resource", k.Resource, "key", k.Key, "saga", claim.Name, "saga_id", claim.Saga, "step", claim.Step)
+		}
+		return err
 	case action == skald.ActionUndo: // the do has not landed, and may wait
-		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Step)
+		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Saga, claim.Step)
 	default:
 		return nil
 	}
@@ -196,7 +201,7 @@ func (p *pass) reserve(ctx context.Context, it *item) error {
 	share := p.locks()
 	switch m.Headers.Get(skald.HeaderAction) {
 	case skald.ActionBar:
-		if err := share.Withdraw(ctx, k, claim.Owner, claim.Step); err != nil {
+		if err := share.Withdraw(ctx, k, claim.Owner, claim.Saga, claim.Step); err != nil {
 			return err
 		}
 		return p.done(it, nil)
@@ -297,8 +302,8 @@ func (r *routes) lock(channel string, resource skald.Resource) error {
 	return r.addLocks(channel)
 }
 
-// ReleaseLock lets an operator take a lock from the saga that holds it, or a saga out of the queue for it, with a
-// reason. It reports whether there was anything to release. The saga is not told: where it comes to release the
+// ReleaseLock lets an operator take a lock from the saga that holds it, with a reason; a saga that waits for it has to ask
+// again. It reports whether there was anything to release. The saga is not told: where it comes to release the
 // lock, and another has it by then, its step is refused and it is parked. It works while Run does.
 func (c *Consumer) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, reason string) (released bool, err error) {
 	if reason == "" {

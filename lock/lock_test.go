@@ -138,7 +138,7 @@ func TestAReleaseIsFenced(t *testing.T) {
 			take(t, s, row(saga(5, 2), "hold"))
 		})
 		on(t, store, func(s *lock.Share) {
-			if err := s.Leave(t.Context(), key, saga(c.by.Root[15], 1)); err != nil {
+			if _, err := s.Leave(t.Context(), key, saga(c.by.Root[15], 1)); err != nil {
 				t.Fatal(err)
 			}
 			released, err := s.Release(t.Context(), key, c.by)
@@ -166,11 +166,11 @@ func TestALockIsHeldUntilTheLastUndo(t *testing.T) {
 	for _, left := range []int{1, 0, 0} {
 		on(t, store, func(s *lock.Share) {
 			for _, step := range []string{"one", "third"} { // no do of these waits
-				if err := s.Withdraw(t.Context(), key, saga(5, 0), step); err != nil {
+				if err := s.Withdraw(t.Context(), key, saga(5, 0), saga(5, 0).Root, step); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Leave(t.Context(), key, saga(5, 0)); err != nil {
+			if _, err := s.Leave(t.Context(), key, saga(5, 0)); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -292,7 +292,7 @@ func TestAReservationIsNoSteps(t *testing.T) {
 	store := skaldtest.NewStore()
 	withdraw := func(step string) []byte {
 		on(t, store, func(s *lock.Share) {
-			if err := s.Withdraw(t.Context(), key, saga(5, 1), step); err != nil {
+			if err := s.Withdraw(t.Context(), key, saga(5, 1), saga(5, 1).Root, step); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -51,7 +51,8 @@ func (c *Conflict) Error() string {
 }
 
 // Free is for who writes without a saga: in the transaction of the write, and before it. It returns a [*Conflict]
-// while a saga has the lock; otherwise none can take it until the transaction has ended. A message whose handler returns
+// while a saga has the lock; otherwise none can take it until the transaction has ended, and the service's batches that want to
+// wait for that: keep it short. A message whose handler returns
 // the conflict is tried again, and keeps nothing of its key waiting: the release may be behind it.
 func (l *Locks) Free(ctx context.Context, tx skald.Tx, resource skald.Resource, key string) error {
 	k := Key{resource, key}

@@ -199,24 +199,26 @@ func (s *Share) Release(ctx context.Context, k Key, o Owner) (bool, error) {
 }
 
 // Leave ends what a step has done under the lock: it is undone, or decided. The row goes with the last one of
-// them.
-func (s *Share) Leave(ctx context.Context, k Key, o Owner) error {
+// them. It reports whether there was one.
+func (s *Share) Leave(ctx context.Context, k Key, o Owner) (found bool, err error) {
 	removed, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses <= 1 })
 	if removed || err != nil {
-		return err
+		return removed, err
 	}
 	q := s.queues[k]
-	if i := q.now.index(o); i >= 0 && q.now[i].Round <= o.Round {
-		left := q.now[i]
-		left.Uses--
-		s.replace(q, i, left)
+	i := q.now.index(o)
+	if i < 0 || q.now[i].Round > o.Round {
+		return false, nil
 	}
-	return nil
+	left := q.now[i]
+	left.Uses--
+	s.replace(q, i, left)
+	return true, nil
 }
 
 // Withdraw removes the row with which a step waits that will not land, or has waited.
-func (s *Share) Withdraw(ctx context.Context, k Key, o Owner, step string) error {
-	_, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses == 0 && r.Step == step })
+func (s *Share) Withdraw(ctx context.Context, k Key, o Owner, saga skald.ID, step string) error {
+	_, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses == 0 && r.Saga == saga && r.Step == step })
 	return err
 }
 

@@ -25,7 +25,7 @@ func (s waking) WakeHeld(ctx context.Context, tx skald.Tx, group string, ids []s
 
 func TestWhoHasWaitedIsWoken(t *testing.T) {
 	release := func(s *lock.Share) { _, _ = s.Release(t.Context(), key, saga(5, 0)) }
-	leaves := func(s *lock.Share) { _ = s.Withdraw(t.Context(), key, saga(4, 0), "hold") }
+	leaves := func(s *lock.Share) { _ = s.Withdraw(t.Context(), key, saga(4, 0), saga(4, 0).Root, "hold") }
 	for _, c := range []struct {
 		name string
 		now  func(s *lock.Share)
@@ -44,7 +44,7 @@ func TestWhoHasWaitedIsWoken(t *testing.T) {
 		{"who came and went", func(s *lock.Share) {
 			_, _, _ = s.Ask(t.Context(), key, saga(3, 0), lock.Wait)
 			s.Join(waiting(saga(3, 0), "hold", 2))
-			_ = s.Withdraw(t.Context(), key, saga(3, 0), "hold")
+			_ = s.Withdraw(t.Context(), key, saga(3, 0), saga(3, 0).Root, "hold")
 		}, []byte{2}},
 		{"of whom nothing is kept", func(s *lock.Share) {
 			s.Mark()

@@ -145,7 +145,12 @@ func (b *bank) openWest(hold skald.Command[mark, ok]) {
 	ctx, stop := context.WithCancel(b.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	b.stops["west"] = func() { stop(); _ = <-ended }
+	b.stops["west"] = func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.t.Log(err)
+		}
+	}
 }
 
 // A command and its undo may come in one batch.
