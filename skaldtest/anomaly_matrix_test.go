@@ -71,6 +71,9 @@ func TestWhatIsPreventedIsPreventedWithTwoAbortsInEveryCourse(t *testing.T) {
 	withoutRaceDetector(t)
 	for _, scene := range anomalyScenes() {
 		for _, m := range scene.prevented {
+			if m == byValueLarge { // all its requests take the path with locks
+				continue
+			}
 			scene.check(t, m, scene.play(t, m, Interleaving{Aborts: 2}))
 		}
 	}

@@ -136,6 +136,7 @@ func TestEveryCourseCanBePlayedAgain(t *testing.T) {
 
 // A command that has waited for a lock may be refused as well; while it waits, nobody is asked.
 func TestWhatHasWaitedForALockMayBeRefused(t *testing.T) {
+	withoutRaceDetector(t)
 	s := openStage(t, Interleaving{}, crossings(2, false))
 	seen, after := map[print]bool{}, false
 	for next := []*instant{s.opening}; len(next) > 0; next = next[1:] {
