@@ -22,7 +22,7 @@ func lockRow(key lock.Key, place int) lock.Row {
 	id := skald.NewID()
 	return lock.Row{
 		Key: key, Owner: lock.Owner{Root: id, Round: 1}, Place: place,
-		Saga: id, Name: "conform.saga", Step: "reserve", Since: now(),
+		Saga: id, Name: "conform.saga", Step: "reserve", Uses: 2, Since: now(),
 	}
 }
 
@@ -48,7 +48,7 @@ var lockCases = []storeCase{
 	}},
 	{"the rows of a queue come back as they were saved, in the order of their places", func(s store) {
 		third := waitingRow(ticketKey("k"), 7, "g", skald.NewID())
-		third.Name, third.Step, third.Round = "conform.other", "Gebühr zahlen", 1<<31+5
+		third.Name, third.Step, third.Round, third.Uses = "conform.other", "Gebühr zahlen", 1<<31+5, 0
 		second := lockRow(ticketKey("k"), 3)
 		second.Saga, second.Step, second.Since = skald.NewID(), "", time.Date(1999, 12, 31, 23, 59, 59, 1000, time.UTC)
 		first := lockRow(ticketKey("k"), 1)

@@ -15,7 +15,6 @@ import (
 const untilSure = 150 * time.Millisecond
 
 var lockWaitCases = []storeCase{
-	// Faults: 58.
 	{"a queue that one transaction has locked, another waits for, also when it is empty", func(s store) {
 		empty, full := ticketKey("empty"), lockQueue("full", 2)
 		s.saveLocks(full...)

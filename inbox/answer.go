@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // decision is what a barrier says about a command without running its handler.
@@ -40,13 +41,14 @@ func (p *pass) atBarrier(ctx context.Context, m *skald.Message, g *Registration)
 			return decision{}, nil
 		}
 		p.setBarrier(Barrier{BarrierKey: key, State: BarrierUndone})
-		return decision{answered: true, content: nothing{}}, p.releaseDo(ctx, m, key)
+		return decision{answered: true, content: nothing{}}, p.releaseDo(ctx, key)
 	case skald.ActionBar:
 		if recorded && (b.State == BarrierDone || b.State == BarrierRefused) {
 			return p.recordedOutcome(ctx, b)
 		}
 		if !recorded {
 			p.setBarrier(Barrier{BarrierKey: key, State: BarrierBarred})
+			return barred("the bar came before the command"), p.releaseDo(ctx, key)
 		}
 		return barred("the bar came before the command"), nil
 	default:
@@ -141,12 +143,9 @@ func (p *pass) overtakes(ctx context.Context, m *skald.Message) (bool, error) {
 	return p.release(ctx, guard.key)
 }
 
-// releaseDo makes the do of an event's undo due, if it is held: other than a saga's commands, the two
-// may come on two channels, where the undo need not overtake it.
-func (p *pass) releaseDo(ctx context.Context, m *skald.Message, key BarrierKey) error {
-	if m.Kind != skald.KindEvent {
-		return nil
-	}
+// releaseDo makes the do of an undo, or of a bar, due if it is held where that need not overtake it: apart from its key, as
+// what has met a lock is, or, of an event, on another channel.
+func (p *pass) releaseDo(ctx context.Context, key BarrierKey) error {
 	_, err := p.release(ctx, key)
 	return err
 }
@@ -228,6 +227,8 @@ func (p *pass) fail(it *item, cause error) {
 		p.postpone(it, cause)
 		return
 	}
+	var conflict *lock.Conflict
+	it.conflicts = errors.As(cause, &conflict)
 	attempts := 1
 	if it.held != nil {
 		attempts += it.held.Attempts
@@ -273,10 +274,12 @@ func (p *pass) keep(it *item, state HeldState, attempts int, reason string) *Hel
 	if state == HeldRetrying {
 		h.NextAttempt = p.work.Now.Add(p.consumer.config.Backoff(attempts))
 	}
-	if it.held != nil && it.held.Apart {
-		h.Apart = true
+	switch h.Apart = it.held != nil && it.held.Apart; {
+	case it.conflicts && !h.Apart:
+		return p.setApart(it, h)
+	case h.Apart:
 		p.failed[h.Queue()] = true
-	} else if h.Raw == nil {
+	case h.Raw == nil:
 		p.blocked[keyOf(it.message)] = true
 		p.failed[keyOf(it.message)] = true
 	}

@@ -22,7 +22,7 @@ func (p *pass) execute(ctx, handlers context.Context, g *Registration, items ...
 		requests[i] = &Request{Message: it.message}
 	}
 	err = p.guard(items, func() error {
-		if err := g.run(handlers, p.tx, requests); err != nil {
+		if err := p.runHandler(handlers, g, requests); err != nil {
 			return err
 		}
 		return s.flush(handlers, g, requests)
@@ -50,6 +50,13 @@ func (p *pass) execute(ctx, handlers context.Context, g *Registration, items ...
 		}
 	}
 	return nil
+}
+
+func (p *pass) runHandler(ctx context.Context, g *Registration, requests []*Request) error {
+	if around := p.lane.around; around != nil {
+		return around(requests, func() error { return g.run(ctx, p.tx, requests) })
+	}
+	return g.run(ctx, p.tx, requests)
 }
 
 // outcome is what the handling of a message came to.

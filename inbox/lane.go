@@ -42,6 +42,8 @@ type item struct {
 	// suspect says that the item gets a savepoint, and is not handled together with others: it
 	// failed or refused where neither was so.
 	suspect bool
+	// conflicts says that the handler has met a saga's lock: what releases that may be behind the message.
+	conflicts bool
 	// failed says that the handler is not to be run again in this batch: it hung, or what it
 	// left behind broke the batch.
 	failed error
@@ -63,6 +65,7 @@ type lane struct {
 	passes   chan func() // to the runner; nil when there is none
 	heldAt   time.Time   // when to look for held messages again
 	now      func() time.Time
+	around   func(requests []*Request, run func() error) error // of a stepper; nil for nothing
 	// failed are the keys of what failed in the batch under way, which may take several
 	// transactions: what was read as held behind it does not overtake it in a later one.
 	failed map[ChannelKey]bool
@@ -410,6 +413,10 @@ func (l *lane) settle(p *pass) {
 	}
 	for i := range p.apart {
 		h := &p.apart[i]
+		if h.State == HeldParked {
+			p.logHeld(h)
+			continue
+		}
 		l.consumer.config.Logger.Debug("inbox: message waits for a lock", "group", l.consumer.group, "channel", h.Message.Channel, "type", h.Message.Type, "message_id", h.Message.ID, "reason", h.Reason)
 		l.lookIn(h.NextAttempt.Sub(p.work.Now))
 	}

@@ -78,7 +78,7 @@ func (p *pass) atLock(ctx context.Context, it *item, g *Registration) (d decisio
 	switch {
 	case err != nil || verdict == lock.Granted:
 		return d, false, err
-	case verdict == lock.Waiting && !p.tooLong(k, claim.Owner, m):
+	case verdict == lock.Waiting && !p.tooLong(k, claim.Owner):
 		p.await(it, claim.Row(k), before)
 		return d, true, nil
 	}
@@ -99,10 +99,10 @@ func (p *pass) foreign(ctx context.Context, k lock.Key, claim lock.Claim) (*skal
 
 func (p *pass) locks() *lock.Share { return p.consumer.locks.In(p.work) }
 
-// tooLong reports whether a message has waited for a lock for as long as it may.
-func (p *pass) tooLong(k lock.Key, o lock.Owner, m *skald.Message) bool {
+// tooLong reports whether a saga has waited for a lock for as long as it may.
+func (p *pass) tooLong(k lock.Key, o lock.Owner) bool {
 	row, ok := p.locks().Row(k, o)
-	return ok && row.Message == m.ID && !p.work.Now.Before(row.Since.Add(p.consumer.config.LockPatience))
+	return ok && !p.work.Now.Before(row.Since.Add(p.consumer.config.LockPatience))
 }
 
 // await has a message wait in the queue for a lock, apart from the queue of its key: what releases the lock
@@ -113,18 +113,28 @@ func (p *pass) await(it *item, row lock.Row, before []lock.Row) {
 	share := p.locks()
 	share.Join(row)
 	row, _ = share.Row(row.Key, row.Owner)
-	if it.held != nil && !it.held.Apart {
-		p.unhold = append(p.unhold, m.ID)
+	next := row.Since.Add(p.consumer.config.LockPatience)
+	if row.Message != m.ID { // another branch of its family waits: nobody wakes this one
+		next = p.work.Now.Add(heldLook)
 	}
 	held := Held{
-		Message: p.marked(*m), State: HeldRetrying, Apart: true, HeldAt: p.work.Now,
-		NextAttempt: row.Since.Add(p.consumer.config.LockPatience),
-		Reason:      fmt.Sprintf("waits for the lock on %s, behind %d; it is held by saga %s (%s)", row.Key, len(before), before[0].Name, before[0].Saga),
+		Message: p.marked(*m), State: HeldRetrying, HeldAt: p.work.Now, NextAttempt: next,
+		Reason: fmt.Sprintf("waits for the lock on %s, behind %d; it is held by saga %s (%s)", row.Key, len(before), before[0].Name, before[0].Saga),
 	}
 	if it.held != nil {
 		held.HeldAt, held.Attempts = it.held.HeldAt, it.held.Attempts
 	}
+	p.setApart(it, held)
+}
+
+// setApart holds a message apart from the queue of its key, which it leaves if it is in it.
+func (p *pass) setApart(it *item, held Held) *Held {
+	if it.held != nil && !it.held.Apart {
+		p.unhold = append(p.unhold, it.message.ID)
+	}
+	held.Apart = true
 	p.apart = append(p.apart, held)
+	return &p.apart[len(p.apart)-1]
 }
 
 // settleLocks writes down what a message that was answered does to locks. What its handler did not do, because the
@@ -138,12 +148,8 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 		return nil //nolint:nilerr // it was refused for that before its handler ran
 	}
 	action := m.Headers.Get(skald.HeaderAction)
-	if g.Unlocks != "" && !refused && action != skald.ActionBar && (ran || action == skald.ActionUndo) {
-		step := ""
-		if action == skald.ActionUndo {
-			step = claim.Step
-		}
-		if _, err := p.locks().Release(ctx, lock.Key{Resource: g.Unlocks, Key: m.Key}, claim.Owner, step); err != nil {
+	if g.Unlocks != "" && !refused && action != skald.ActionBar {
+		if err := p.unlock(ctx, lock.Key{Resource: g.Unlocks, Key: m.Key}, claim, action, ran); err != nil {
 			return err
 		}
 	}
@@ -153,68 +159,97 @@ func (p *pass) settleLocks(ctx context.Context, m *skald.Message, g *Registratio
 	k := lock.Key{Resource: g.Locks, Key: m.Key}
 	switch {
 	case locking(m) && ran && !refused:
-		p.locks().Take(claim.Row(k))
-		return nil
+		return p.locks().Take(by(m, claim.Row(k)))
 	case locking(m):
 		return p.locks().Abandon(ctx, k, claim.Owner, m.ID)
-	default:
-		return p.barredWaiter(ctx, k, claim)
+	default: // a bar, in whose place its do may wait
+		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Saga, claim.Step)
 	}
 }
 
-// barredWaiter takes the do that a bar answers for out of the queue, if it waits there.
-func (p *pass) barredWaiter(ctx context.Context, k lock.Key, claim lock.Claim) error {
-	row, ok := p.locks().Row(k, claim.Owner)
-	if !ok || row.Message.IsZero() || row.Step != claim.Step {
+// by notes in whose name a lock is had.
+func by(m *skald.Message, row lock.Row) lock.Row {
+	row.Message = m.ID
+	return row
+}
+
+// unlock ends what one step has done under a lock.
+func (p *pass) unlock(ctx context.Context, k lock.Key, claim lock.Claim, action string, ran bool) error {
+	switch {
+	case ran:
+		found, err := p.locks().Leave(ctx, k, claim.Owner)
+		if err == nil && !found {
+			p.consumer.config.Logger.WarnContext(ctx, "inbox: a step unlocks what its saga has not locked: an operator may have released it; or the keys of what locks and what unlocks differ",
+				"group", p.consumer.group, "resource", k.Resource, "key", k.Key, "saga", claim.Name, "saga_id", claim.Saga, "step", claim.Step)
+		}
+		return err
+	case action == skald.ActionUndo: // the do has not landed, and may wait
+		return p.locks().Withdraw(ctx, k, claim.Owner, claim.Saga, claim.Step)
+	default:
 		return nil
 	}
-	_, err := p.locks().Release(ctx, k, claim.Owner, claim.Step)
-	return err
 }
 
-// reserve takes a lock for a saga that has given up all others, and answers once it has it.
+// reserve takes a lock for a saga that does nothing under it yet, and answers once it has it.
 func (p *pass) reserve(ctx context.Context, it *item) error {
 	m := it.message
-	var k lock.Key
-	claim, err := lock.ClaimOf(m)
-	if err == nil {
-		err = skald.Decode(m, &k)
-	}
-	if err == nil && !p.consumer.routes.owns(m.Channel, k.Resource) {
-		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
-			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
-	}
+	k, claim, err := p.reservation(m)
 	if err != nil {
 		p.fail(it, fmt.Errorf("%w: reserve a lock: %w", ErrUnhandleable, err))
 		return nil
 	}
-	claim.Step = "" // it is no step's yet
 	share := p.locks()
-	verdict, before, err := share.Ask(ctx, k, claim.Owner, lock.Reserve)
+	switch m.Headers.Get(skald.HeaderAction) {
+	case skald.ActionBar:
+		if err := share.Withdraw(ctx, k, claim.Owner, claim.Saga, claim.Step); err != nil {
+			return err
+		}
+		return p.done(it, nil)
+	case skald.ActionReserve:
+		claim.Step, claim.Policy = "", lock.Reserve // it is no step's yet
+	}
+	verdict, before, err := share.Ask(ctx, k, claim.Owner, claim.Policy)
 	if err != nil {
 		return err
 	}
-	row, queued := share.Row(k, claim.Owner)
+	_, queued := share.Row(k, claim.Owner)
+	gone := it.held != nil && it.held.Apart && !queued // the saga has ended meanwhile, or an operator has removed it
 	var refusal *skald.Refusal
 	switch {
-	case it.held != nil && it.held.Apart && !queued:
-		return p.done(it, nil) // the saga has ended meanwhile, or an operator has removed it
-	case verdict == lock.Granted:
-		share.Take(claim.Row(k))
-	case queued && row.Message == m.ID && p.tooLong(k, claim.Owner, m):
-		refusal = lock.Deny(k, "", before, false)
-		if err := p.locks().Abandon(ctx, k, claim.Owner, m.ID); err != nil {
-			return err
-		}
-	default:
+	case verdict == lock.Granted && !gone:
+		share.Keep(by(m, claim.Row(k)))
+	case verdict == lock.Waiting && !gone && !p.tooLong(k, claim.Owner):
 		p.await(it, claim.Row(k), before)
 		return nil
+	default:
+		refusal = lock.Deny(k, "", before, verdict == lock.Died && !gone)
+		if gone {
+			refusal.Message = fmt.Sprintf("%s: the saga was taken out of the queue for the lock, by its end or by an operator", k)
+		}
+		if err := share.Abandon(ctx, k, claim.Owner, m.ID); err != nil {
+			return err
+		}
 	}
 	reply, err := p.makeReply(m, nothing{}, refusal)
 	if err != nil {
 		return err
 	}
 	return p.done(it, reply)
+}
+
+// reservation is which lock a message reserves, and in whose name.
+func (p *pass) reservation(m *skald.Message) (k lock.Key, claim lock.Claim, err error) {
+	if claim, err = lock.ClaimOf(m); err != nil {
+		return k, claim, err
+	}
+	if err = skald.Decode(m, &k); err != nil {
+		return k, claim, err
+	}
+	if !p.consumer.routes.owns(m.Channel, k.Resource) {
+		err = fmt.Errorf("resource %q: no command on channel %q locks it here; there are %q: deploy the service that declares it, or correct the declaration",
+			k.Resource, m.Channel, p.consumer.routes.resources(m.Channel))
+	}
+	return k, claim, err
 }
 
 // sweep removes what a saga that has ended left locked.
@@ -230,22 +265,14 @@ func (p *pass) sweep(ctx context.Context, it *item) error {
 	return p.done(it, nil)
 }
 
-// abandonLocks takes a message that is given up out of the queues in which it waits.
+// abandonLocks takes a message that is given up out of the queues in which it waits. It may have no handler any more, which
+// would say which ones they are.
 func (c *Consumer) abandonLocks(ctx context.Context, work *unit.Work, m *skald.Message) error {
-	g := c.routes.find(m)
-	if g == nil {
-		return nil
-	}
 	claim, err := lock.ClaimOf(m)
 	if err != nil {
-		return nil // then it waits for no lock
+		return nil //nolint:nilerr // then it waits for no lock
 	}
-	for k := range g.lockKeys(m) {
-		if err := c.locks.In(work).Abandon(ctx, k, claim.Owner, m.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.locks.In(work).AbandonAll(ctx, claim.Owner, m.ID)
 }
 
 // owns reports whether a command on the channel locks the resource, or the orchestrator's own steps do.
@@ -275,8 +302,8 @@ func (r *routes) lock(channel string, resource skald.Resource) error {
 	return r.addLocks(channel)
 }
 
-// ReleaseLock lets an operator take a lock from the saga that holds it, or a saga out of the queue for it, with a
-// reason. It reports whether there was anything to release. The saga is not told: where it comes to release the
+// ReleaseLock lets an operator take a lock from the saga that holds it, with a reason; a saga that waits for it has to ask
+// again. It reports whether there was anything to release. The saga is not told: where it comes to release the
 // lock, and another has it by then, its step is refused and it is parked. It works while Run does.
 func (c *Consumer) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, reason string) (released bool, err error) {
 	if reason == "" {
@@ -286,10 +313,13 @@ func (c *Consumer) ReleaseLock(ctx context.Context, k lock.Key, root skald.ID, r
 		released, err = c.locks.Force(ctx, tx, k, root)
 		return err
 	})
+	if err != nil {
+		return false, err
+	}
 	if released {
 		c.config.Logger.WarnContext(ctx, "inbox: lock released by an operator", "group", c.group, "resource", k.Resource, "key", k.Key, "saga", root, "reason", reason)
 	}
-	return released, err
+	return released, nil
 }
 
 // defaultLockPatience is how long a message waits for a lock.

@@ -270,20 +270,25 @@ func (p *pass) handle(ctx, handlers context.Context, it *item) error {
 		return p.execute(ctx, handlers, &Registration{Handle: g.Reaction.Skipped}, it)
 	}
 	if decision.answered {
-		reply, err := p.makeReply(m, decision.content, decision.refusal)
-		if err != nil {
-			return err
-		}
-		if err := p.settleLocks(ctx, m, g, false, decision.refusal != nil); err != nil {
-			return err
-		}
-		return p.done(it, reply)
+		return p.answer(ctx, it, g, decision)
 	}
 	if g.HandleBatch != nil && !p.alone(it) {
 		p.runs.add(g, it)
 		return nil
 	}
 	return p.execute(ctx, handlers, g, it)
+}
+
+// answer ends a message in place of its handler.
+func (p *pass) answer(ctx context.Context, it *item, g *Registration, d decision) error {
+	reply, err := p.makeReply(it.message, d.content, d.refusal)
+	if err != nil {
+		return err
+	}
+	if err := p.settleLocks(ctx, it.message, g, false, d.refusal != nil); err != nil {
+		return err
+	}
+	return p.done(it, reply)
 }
 
 // unknown ends a message that has no handler. An event that nobody here has subscribed to is none of ours;

@@ -90,11 +90,43 @@ func (p *pass) executeRuns(ctx, handlers context.Context) error {
 	pending := p.runs.order
 	p.runs = runs{}
 	for _, r := range pending {
-		if err := p.execute(ctx, handlers, r.registration, r.items...); err != nil {
+		items, err := p.granted(ctx, r)
+		if err != nil {
+			return err
+		}
+		if len(items) == 0 {
+			continue
+		}
+		if err := p.execute(ctx, handlers, r.registration, items...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// granted decides about a run's locks once more, and returns those of its messages that go on: a local step of a saga,
+// or an operator, may have changed the queues since, in the same batch.
+func (p *pass) granted(ctx context.Context, r *run) ([]*item, error) {
+	g := r.registration
+	if g.Locks == "" && g.Unlocks == "" {
+		return r.items, nil
+	}
+	items := make([]*item, 0, len(r.items))
+	for _, it := range r.items {
+		decision, waits, err := p.atLock(ctx, it, g)
+		switch {
+		case err != nil:
+			return nil, err
+		case waits:
+		case decision.answered:
+			if err := p.answer(ctx, it, g, decision); err != nil {
+				return nil, err
+			}
+		default:
+			items = append(items, it)
+		}
+	}
+	return items, nil
 }
 
 // run calls the handler that the registration has.

@@ -79,5 +79,12 @@ func (s *Stepper) batch(ctx context.Context, now time.Time, items []*item) error
 	return s.lane.attempt(ctx, items)
 }
 
+// Around has fn called in place of every run of a handler, with what it is to handle. run runs the handler; fn
+// may settle the requests itself instead.
+func (s *Stepper) Around(fn func(requests []*Request, run func() error) error) { s.lane.around = fn }
+
+// Reads reports whether the consumer reads a channel.
+func (s *Stepper) Reads(channel string) bool { return s.lane.counts[channel] > 0 }
+
 // Close ends the stepper.
 func (s *Stepper) Close() { s.lane.endRunner() }

@@ -46,7 +46,8 @@ type Delta struct {
 //
 //	UPDATE accounts SET authorized = authorized + $1 WHERE id = $2 AND authorized + $1 BETWEEN 0 AND credit_limit
 //
-// Of placeholders without a number the first is the amount, then come those of the key, and all others are the amount again.
+// Of placeholders without a number the first is the amount, then come those of the key, and all others are the amount again: the key
+// stands in front of the guard.
 //
 // The guard must hold for every row as it is (with the amount 0), because that is how [Delta.Apply] tells what it refuses
 // from a row that is not there: what is asked of the row apart from the amount does not belong into it. Where a bound may move
@@ -54,7 +55,8 @@ type Delta struct {
 //
 //	AND ($1 <= 0 OR authorized + $1 <= credit_limit) AND authorized + $1 >= 0
 //
-// That an expression is relative is seen as far as its words say so: the column itself, plus or minus the amount.
+// What is set by the amount is the column itself, plus or minus the amount; coalesce and ifnull around the column, and a cast of the
+// amount, are let through.
 //
 // The refusal is what Apply returns when the guard does not hold; its code is one that the command declares.
 func NewDelta(statement string, refusal *skald.Refusal) (*Delta, error) {
@@ -85,13 +87,10 @@ func (u *update) relative() (faults []error) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	relative := false
 	for _, a := range u.set {
-		has := func(text string) bool {
-			return slices.ContainsFunc(a.value, func(t token) bool { return t.is(text) })
-		}
 		switch {
 		case !mentions(a.value, amount):
-		case !has(a.column) || !has("+") && !has("-") || has("*") || has("/") || has("%"):
-			fault("%s is set to a value: add the amount to it or subtract it, as in %s = %s + $1: only that can be undone when others have written since", a.column, a.column, a.column)
+		case !a.adds():
+			fault("%s is set to a value: add the amount to it or subtract it, and nothing else, as in %s = %s + $1: only that can be undone when others have written since", a.column, a.column, a.column)
 		default:
 			relative = true
 		}
@@ -102,13 +101,82 @@ func (u *update) relative() (faults []error) {
 	if u.numbered && !mentions(u.where, amount) || !u.numbered && len(u.places) < 3 {
 		fault("no guard: mention the amount in WHERE as well, as in AND authorized + $1 <= credit_limit")
 	}
-	if u.numbered && slices.Max(u.places) < 2 || !u.numbered && len(u.places) < 2 {
+	if key := func(t token) bool { return t.place > amount }; !slices.ContainsFunc(u.where, key) {
 		fault("no key: name the row in WHERE, as in id = $2")
 	}
 	if set := u.inSet(); !u.numbered && set > 1 {
 		fault("%d placeholders without a number in SET: the first is the amount, and those behind it are the key: number them", set)
 	}
+	if !u.numbered && u.keyBehindGuard() {
+		fault("a key behind the guard, without a number: those behind the first are the key, and then comes the amount again: put the key in front, or number them")
+	}
 	return faults
+}
+
+// keyBehindGuard reports whether in WHERE a placeholder that is compared stands behind one that is added or subtracted.
+func (u *update) keyBehindGuard() bool {
+	guarded := false
+	for i := 1; i < len(u.where); i++ {
+		if u.where[i].place == 0 {
+			continue
+		}
+		before := u.where[i-1]
+		guarded = guarded || before.is("+") || before.is("-")
+		if guarded && before.is("=") && !slices.ContainsFunc([]string{"<", ">", "!"}, u.where[max(i-2, 0)].is) {
+			return true
+		}
+	}
+	return false
+}
+
+// adds reports whether the value is the column, plus or minus the amount.
+func (a *assignment) adds() bool {
+	value := bare(a.value)
+	var signs []token
+	var terms [][]token
+	for i, from := 0, 0; i <= len(value); i++ {
+		if i < len(value) && (value[i].depth > value[0].depth || !value[i].is("+") && !value[i].is("-")) {
+			continue
+		}
+		if terms = append(terms, bare(value[from:i])); i < len(value) {
+			signs = append(signs, value[i])
+		}
+		from = i + 1
+	}
+	if len(terms) != 2 {
+		return false
+	}
+	column := func(term []token) bool { return isColumn(term, a.column) }
+	return column(terms[0]) && isAmount(terms[1]) || column(terms[1]) && isAmount(terms[0]) && signs[0].is("+")
+}
+
+// bare is an expression without parentheses around all of it.
+func bare(e []token) []token {
+	for n := len(e) - 1; n > 1 && e[0].is("(") && e[n].is(")"); n = len(e) - 1 {
+		if slices.ContainsFunc(e[1:n], func(t token) bool { return t.depth <= e[0].depth }) { // they are two pairs
+			break
+		}
+		e = e[1:n]
+	}
+	return e
+}
+
+// isColumn reports whether a term is the column, with its table or without, or with a value for where there is none.
+func isColumn(term []token, column string) bool {
+	if len(term) > 1 && term[1].is("(") && (term[0].is("coalesce") || term[0].is("ifnull")) {
+		end := slices.IndexFunc(term, func(t token) bool { return t.is(",") })
+		return end > 0 && isColumn(term[2:end], column) && !mentions(term, amount)
+	}
+	n := len(term)
+	return n == 1 && term[0].is(column) || n == 3 && term[1].is(".") && term[2].is(column)
+}
+
+// isAmount reports whether a term is the amount, as whatever type.
+func isAmount(term []token) bool {
+	if len(term) > 4 && term[0].is("cast") && term[3].is("as") {
+		term = term[2:3]
+	}
+	return len(term) > 0 && term[0].place == amount && (len(term) == 1 || term[1].is(":"))
 }
 
 func (u *update) inSet() (n int) {
@@ -123,7 +191,8 @@ func (u *update) inSet() (n int) {
 }
 
 // Apply adds the amount, which may be negative or zero, to the row of the key. It returns the delta's refusal when the
-// guard does not hold, with nothing written, and [ErrNoRow] when no row has the key. On MySQL the connection must count the rows that
+// guard does not hold, and [ErrNoRow] when no row has the key. To tell which, it executes the statement again with the amount 0:
+// whoever keeps writes in spite of the refusal keeps what else the statement sets, such as a version. On MySQL the connection must count the rows that
 // are found (clientFoundRows=true), not those that look different afterwards.
 func (d *Delta) Apply(ctx context.Context, tx skald.Tx, amount int64, key ...any) error {
 	switch changed, err := d.exec(ctx, tx, amount, key); {

@@ -8,7 +8,8 @@
 //   - [ByValue]: requests with much at stake take a stricter path.
 //   - [Review], the pessimistic view: the order of steps in which others are misled least.
 //
-// The semantic lock, which is the sixth, is the engine's: a saga keeps others off a record until it has ended.
+// The semantic lock, which is the sixth, is the engine's: a saga keeps others off a record until one of its steps releases
+// it, or the saga has ended.
 //
 // The countermeasures are those of Frank and Zahle ("Semantic ACID properties in multidatabases using remote
 // procedure calls and update propagations", Software: Practice and Experience 28, 1998), as Richardson brought them to

@@ -29,7 +29,7 @@ func ExampleDelta() {
 	// refused (card_declined): not enough credit 80
 	// <nil> 0
 	// isolation: delta "UPDATE accounts SET authorized = $1 WHERE id = $2" is refused:
-	// authorized is set to a value: add the amount to it or subtract it, as in authorized = authorized + $1: only that can be undone when others have written since
+	// authorized is set to a value: add the amount to it or subtract it, and nothing else, as in authorized = authorized + $1: only that can be undone when others have written since
 	// no guard: mention the amount in WHERE as well, as in AND authorized + $1 <= credit_limit
 }
 
@@ -73,7 +73,7 @@ func ExampleVersionFile() {
 	// Output:
 	// reverse arrives: apply 0 []
 	// authorize arrives: apply 2 [{0 1 authorize} {1 2 reverse}]
-	// reverse arrives: apply 0 []
+	// isolation: an operation that makes this version was recorded before: it follows version 1 and makes 2
 	// isolation: the record has changed since the version that the operation was decided on: it follows version 1 and makes 3, and the record is at 2
 }
 

@@ -53,18 +53,37 @@ func NewReread(statement string, refusal *skald.Refusal) (*Reread, error) {
 
 // versioned checks that the version is compared, and changed.
 func (u *update) versioned() error {
-	last := slices.Max(append(u.places, 0))
-	for i := 2; i < len(u.where); i++ {
-		column := u.where[i-2].text
-		if last == 0 || u.where[i].place != last || !u.where[i-1].is("=") {
-			continue
-		}
-		if !slices.ContainsFunc(u.set, func(a assignment) bool { return a.column == column }) {
-			return fmt.Errorf("%s is compared and stays as it is: change it as well, as in %s = %s + 1, or the next writer will not notice this one", column, column, column)
-		}
-		return nil
+	column := u.compared(slices.Max(append(u.places, 0)))
+	if column == "" {
+		return errors.New("the last placeholder is compared with no version: as in AND version = $3")
 	}
-	return errors.New("the last placeholder is compared with no version: as in AND version = $3")
+	set := slices.IndexFunc(u.set, func(a assignment) bool { return a.column == column })
+	if set < 0 {
+		return fmt.Errorf("%s is compared and stays as it is: change it as well, as in %s = %s + 1, or the next writer will not notice this one", column, column, column)
+	}
+	if value := bare(u.set[set].value); isColumn(value, column) || len(value) == 1 && value[0].place == slices.Max(u.places) {
+		return fmt.Errorf("%s is set to what it is: change it, as in %s = %s + 1, or the next writer will not notice this one", column, column, column)
+	}
+	return nil
+}
+
+// compared is the column that has to equal a placeholder; empty for none.
+func (u *update) compared(place int) string {
+	named := func(i int) bool { return i >= 0 && i < len(u.where) && word(u.where[i].text[0]) }
+	for i, t := range u.where {
+		switch {
+		case place == 0 || t.place != place:
+		case i > 1 && u.where[i-1].is("=") && named(i-2):
+			return u.where[i-2].text
+		case i+2 < len(u.where) && u.where[i+1].is("=") && named(i+2):
+			column := i + 2
+			for column+2 < len(u.where) && u.where[column+1].is(".") {
+				column += 2
+			}
+			return u.where[column].text
+		}
+	}
+	return ""
 }
 
 // Write executes the statement with the arguments and the version that was read. It returns the refusal when the row has another version

@@ -15,14 +15,19 @@ var changed = skald.Refuse("order_changed", "the order has changed")
 
 func TestARereadComparesAVersionAndChangesIt(t *testing.T) {
 	for name, c := range map[string]struct{ statement, say string }{
-		"numbered":          {changeTotal, ""},
-		"not numbered":      {"UPDATE o SET total = ?, version = version + 1 WHERE id = ? AND version = ?", ""},
-		"another column":    {"UPDATE o SET total = $1, changed_at = now() WHERE changed_at = $2 AND id = 7", ""},
-		"no version":        {"UPDATE o SET total = $1 WHERE id = $2 AND total > 0", "id is compared and stays as it is"},
-		"not compared":      {"UPDATE o SET total = $1, version = $3 WHERE id = $2", "compared with no version"},
-		"it stays as it is": {"UPDATE o SET total = $1 WHERE id = $2 AND version = $3", "version is compared and stays as it is"},
-		"no placeholder":    {"UPDATE o SET total = 1 WHERE id = 2", "compared with no version"},
-		"no update":         {"SELECT 1", "it is no UPDATE"},
+		"numbered":           {changeTotal, ""},
+		"not numbered":       {"UPDATE o SET total = ?, version = version + 1 WHERE id = ? AND version = ?", ""},
+		"another column":     {"UPDATE o SET total = $1, changed_at = now() WHERE changed_at = $2 AND id = 7", ""},
+		"the other way":      {"UPDATE o SET total = $1, version = o.version + 1 WHERE id = $2 AND $3 = o.version", ""},
+		"set to itself":      {"UPDATE o SET total = $1, version = version WHERE id = $2 AND version = $3", "version is set to what it is"},
+		"set to what it was": {"UPDATE o SET total = $1, version = $3 WHERE id = $2 AND version = $3", "version is set to what it is"},
+		"at least":           {"UPDATE o SET total = $1, version = version + 1 WHERE id = $2 AND version >= $3", "compared with no version"},
+		"another one":        {"UPDATE o SET total = $1, version = version + 1 WHERE id = $2 AND version != $3", "compared with no version"},
+		"no version":         {"UPDATE o SET total = $1 WHERE id = $2 AND total > 0", "id is compared and stays as it is"},
+		"not compared":       {"UPDATE o SET total = $1, version = $3 WHERE id = $2", "compared with no version"},
+		"it stays as it is":  {"UPDATE o SET total = $1 WHERE id = $2 AND version = $3", "version is compared and stays as it is"},
+		"no placeholder":     {"UPDATE o SET total = 1 WHERE id = 2", "compared with no version"},
+		"no update":          {"SELECT 1", "it is no UPDATE"},
 	} {
 		_, err := isolation.NewReread(c.statement, changed)
 		if c.say == "" && err != nil || c.say != "" && (err == nil || !strings.Contains(err.Error(), c.say)) {

@@ -54,8 +54,12 @@ func parseUpdate(statement string) (*update, error) {
 	if set < 0 || where < set {
 		return nil, errors.New("no SET with a WHERE behind it")
 	}
+	end := where
+	if from := outer("from"); from > set && from < where { // what it is joined with
+		end = from
+	}
 	u := &update{where: tokens[where+1:]}
-	u.assignments(tokens[set+1 : where])
+	u.assignments(tokens[set+1 : end])
 	if slices.ContainsFunc(u.where, func(t token) bool { return t.depth == 0 && t.is("or") }) {
 		return nil, errors.New("an OR beside the key lets other rows through: put it into parentheses")
 	}

@@ -11,13 +11,18 @@ import (
 const (
 	// MaxWaiting operations wait at most for earlier ones.
 	MaxWaiting = 100
-	// MaxRemembered versions are remembered at most, to tell a repetition from another operation.
+	// MaxRemembered versions are remembered at most, to tell what was recorded before from what comes too late.
 	MaxRemembered = 100
 )
 
 // ErrOvertaken is in the chain of the error for an operation that can never be applied: another one follows the version that
 // it was decided on. A handler makes a refusal of it, as of a [Reread].
 var ErrOvertaken = errors.New("isolation: the record has changed since the version that the operation was decided on")
+
+// ErrRecorded is in the chain of the error for an operation whose version another one makes that was recorded: either this very
+// operation has come before, or two are numbered alike. Commands that the runtime handles come once, so there it is a fault
+// of the numbering: return it. Who takes operations from elsewhere, where they may come twice, and whose numbers are unique, ignores it.
+var ErrRecorded = errors.New("isolation: an operation that makes this version was recorded before")
 
 // ErrTooManyWait is in the chain of the error for an operation that has to wait while [MaxWaiting] others do.
 var ErrTooManyWait = errors.New("isolation: too many operations wait for earlier ones")
@@ -63,14 +68,14 @@ type Operation[O any] struct {
 }
 
 // Record takes an operation, and returns the file after it and what is to be applied now, in order: the operation and those that
-// waited for it, or nothing when it waits itself or has been recorded before. The file counts all that it returns as applied: who
+// waited for it, or nothing when it waits itself. The file counts all that it returns as applied: who
 // does not apply it must not keep the file.
 func (f VersionFile[O]) Record(operation Operation[O]) (VersionFile[O], []Operation[O], error) {
 	if err := errors.Join(f.Validate(), operation.validate()); err != nil {
 		return f, nil, err
 	}
 	if f.recorded(operation) {
-		return f, nil, nil
+		return f, nil, fmt.Errorf("%w: it follows version %d and makes %d", ErrRecorded, operation.After, operation.Version)
 	}
 	if err := f.room(operation); err != nil {
 		return f, nil, err
@@ -101,7 +106,7 @@ func (f *VersionFile[O]) with(operation Operation[O]) VersionFile[O] {
 	return VersionFile[O]{f.Version, slices.Clone(f.Applied), slices.Insert(slices.Clone(f.Waiting), at, operation)}
 }
 
-// recorded reports whether this very operation was recorded before.
+// recorded reports whether an operation that follows and makes the same versions was recorded before.
 func (f *VersionFile[O]) recorded(o Operation[O]) bool {
 	for i, version := range f.Applied {
 		if version == o.Version {

@@ -27,9 +27,8 @@ func record(t *testing.T, f file, operations ...isolation.Operation[string]) (fi
 		if err != nil {
 			t.Fatal(err)
 		}
-		var now []isolation.Operation[string]
 		next, now, err := f.Record(o)
-		if err != nil {
+		if err != nil && !errors.Is(err, isolation.ErrRecorded) {
 			t.Fatalf("%+v: %v", o, err)
 		}
 		if again, _ := json.Marshal(f); string(again) != string(kept) {
@@ -96,6 +95,22 @@ func TestTheCancelBeforeTheAuthorizeIsRecorded(t *testing.T) {
 	f, applied = record(t, f, operation(0, 1))
 	if want := []string{"0 to 1", "1 to 3"}; !reflect.DeepEqual(applied, want) || f.Version != 3 || len(f.Waiting) != 0 {
 		t.Errorf("applied %v, file %+v", applied, f)
+	}
+}
+
+// Two sagas that number their operations alike would lose one of them in silence.
+func TestAnOperationThatIsNumberedAsAnotherIsTold(t *testing.T) {
+	f, _ := record(t, file{}, operation(0, 1), operation(1, 3), operation(5, 8))
+	for name, o := range map[string]isolation.Operation[string]{
+		"one that was applied":     operation(1, 3),
+		"one that waits":           operation(5, 8),
+		"the first":                operation(0, 1),
+		"of another saga, applied": {After: 1, Version: 3, Content: "another"},
+		"of another saga, waiting": {After: 5, Version: 8, Content: "another"},
+	} {
+		if after, now, err := f.Record(o); !errors.Is(err, isolation.ErrRecorded) || now != nil || !reflect.DeepEqual(after, f) {
+			t.Errorf("%s: %v, %v", name, now, err)
+		}
 	}
 }
 

@@ -11,7 +11,9 @@ import (
 
 // The commands of the runtime's own, and their version.
 const (
-	// ReserveType takes a lock for a saga that holds none, and is answered once it has it.
+	// ReserveType takes a lock without doing anything under it, and is answered once the saga has it: for one that is to
+	// start again and holds none ([skald.ActionReserve]), or for a step in the orchestrator's own transaction
+	// ([skald.ActionDo]), which [skald.ActionBar] withdraws.
 	ReserveType = "skald.lock.reserve"
 	// SweepType removes whatever is left of a saga's locks. It has no content and is not answered.
 	SweepType = "skald.lock.sweep"

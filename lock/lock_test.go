@@ -33,6 +33,11 @@ func waiting(o lock.Owner, step string, message byte) lock.Row {
 // on runs fn on a unit of work that is written and committed.
 func on(t *testing.T, store *skaldtest.Store, fn func(s *lock.Share)) {
 	t.Helper()
+	onto(t, store, fn)
+}
+
+func onto(t testing.TB, store database, fn func(s *lock.Share)) {
+	t.Helper()
 	tx, err := store.BeginTx(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +49,12 @@ func on(t *testing.T, store *skaldtest.Store, fn func(s *lock.Share)) {
 	}
 }
 
+// database is a store whose transactions a test begins.
+type database interface {
+	lock.Store
+	BeginTx(ctx context.Context) (*skaldtest.Tx, error)
+}
+
 func ask(t *testing.T, s *lock.Share, o lock.Owner, policy lock.Policy) lock.Verdict {
 	t.Helper()
 	verdict, _, err := s.Ask(t.Context(), key, o, policy)
@@ -51,6 +62,13 @@ func ask(t *testing.T, s *lock.Share, o lock.Owner, policy lock.Policy) lock.Ver
 		t.Fatal(err)
 	}
 	return verdict
+}
+
+func take(t *testing.T, s *lock.Share, r lock.Row) {
+	t.Helper()
+	if err := s.Take(r); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // ages are those of who is in the queue, in order.
@@ -76,11 +94,9 @@ func TestWhoMayWait(t *testing.T) {
 	}{
 		{nil, 5, lock.Wait, lock.Granted},
 		{nil, 5, lock.Refuse, lock.Granted},
-		{nil, 5, lock.Now, lock.Granted},
 		{nil, 5, lock.Reserve, lock.Granted},
 		{[]byte{5}, 5, lock.Wait, lock.Granted},
 		{[]byte{5}, 5, lock.Refuse, lock.Granted},
-		{[]byte{5, 4}, 5, lock.Now, lock.Granted},
 		{[]byte{7}, 5, lock.Wait, lock.Waiting},
 		{[]byte{3}, 5, lock.Wait, lock.Died},
 		{[]byte{7, 6}, 5, lock.Wait, lock.Waiting},
@@ -88,7 +104,6 @@ func TestWhoMayWait(t *testing.T) {
 		{[]byte{7, 5, 3}, 5, lock.Wait, lock.Waiting},
 		{[]byte{3, 5}, 5, lock.Wait, lock.Died},
 		{[]byte{7}, 5, lock.Refuse, lock.Refused},
-		{[]byte{7}, 5, lock.Now, lock.Died},
 		{[]byte{3, 1}, 5, lock.Reserve, lock.Waiting},
 	} {
 		store := skaldtest.NewStore()
@@ -108,29 +123,29 @@ func TestAReleaseIsFenced(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		by       lock.Owner
-		step     string
 		released bool
 	}{
-		{"its own", saga(5, 2), "", true},
-		{"its own step", saga(5, 2), "hold", true},
-		{"a later round's", saga(5, 3), "", true},
-		{"an earlier round's", saga(5, 1), "", false},
-		{"another step's", saga(5, 2), "hold again", false},
-		{"another saga's", saga(4, 2), "", false},
-		{"an operator's", saga(5, math.MaxInt), "", true},
+		{"its own", saga(5, 2), true},
+		{"a later round's", saga(5, 3), true},
+		{"an earlier round's", saga(5, 1), false},
+		{"another saga's", saga(4, 2), false},
+		{"an operator's", saga(5, math.MaxInt), true},
 	} {
 		store := skaldtest.NewStore()
 		on(t, store, func(s *lock.Share) {
-			ask(t, s, saga(5, 2), lock.Wait)
-			s.Take(row(saga(5, 2), "hold"))
-			s.Take(row(saga(5, 2), "hold again")) // has it already
+			ask(t, s, saga(5, 1), lock.Wait)
+			s.Keep(row(saga(5, 1), ""))
+			take(t, s, row(saga(5, 2), "hold"))
 		})
 		on(t, store, func(s *lock.Share) {
-			released, err := s.Release(t.Context(), key, c.by, c.step)
+			if _, err := s.Leave(t.Context(), key, saga(c.by.Root[15], 1)); err != nil {
+				t.Fatal(err)
+			}
+			released, err := s.Release(t.Context(), key, c.by)
 			if released != c.released || err != nil {
 				t.Errorf("%s: %t, %v", c.name, released, err)
 			}
-			if again, err := s.Release(t.Context(), key, c.by, c.step); again || err != nil {
+			if again, err := s.Release(t.Context(), key, c.by); again || err != nil {
 				t.Errorf("%s: again %t, %v", c.name, again, err)
 			}
 		})
@@ -140,17 +155,42 @@ func TestAReleaseIsFenced(t *testing.T) {
 	}
 }
 
+// The branches of a saga may be under one lock, and are undone in any order.
+func TestALockIsHeldUntilTheLastUndo(t *testing.T) {
+	store := skaldtest.NewStore()
+	on(t, store, func(s *lock.Share) {
+		ask(t, s, saga(5, 0), lock.Wait)
+		take(t, s, row(saga(5, 0), "one"))
+		take(t, s, row(saga(5, 0), "other"))
+	})
+	for _, left := range []int{1, 0, 0} {
+		on(t, store, func(s *lock.Share) {
+			for _, step := range []string{"one", "third"} { // no do of these waits
+				if err := s.Withdraw(t.Context(), key, saga(5, 0), saga(5, 0).Root, step); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := s.Leave(t.Context(), key, saga(5, 0)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got := ages(t, store); len(got) != left {
+			t.Errorf("%v in the queue, want %d", got, left)
+		}
+	}
+}
+
 func TestTheNextInTheQueueHasTheLock(t *testing.T) {
 	store := skaldtest.NewStore()
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 0), lock.Wait)
-		s.Take(row(saga(5, 0), "hold"))
+		take(t, s, row(saga(5, 0), "hold"))
 		s.Join(waiting(saga(4, 0), "hold", 1))
 		s.Join(waiting(saga(3, 0), "hold", 2))
 		s.Join(waiting(saga(3, 0), "twice", 3))
 	})
 	on(t, store, func(s *lock.Share) {
-		if _, err := s.Release(t.Context(), key, saga(5, 0), ""); err != nil {
+		if _, err := s.Release(t.Context(), key, saga(5, 0)); err != nil {
 			t.Fatal(err)
 		}
 		if a, b, c := ask(t, s, saga(4, 0), lock.Wait), ask(t, s, saga(3, 0), lock.Wait), ask(t, s, saga(5, 0), lock.Wait); a != lock.Granted || b != lock.Waiting || c != lock.Died {
@@ -185,13 +225,13 @@ func TestWhatAMessageChangedIsForgottenWithIt(t *testing.T) {
 	store := skaldtest.NewStore()
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 0), lock.Wait)
-		s.Take(row(saga(5, 0), "hold"))
+		take(t, s, row(saga(5, 0), "hold"))
 	})
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(4, 0), lock.Wait)
 		s.Join(row(saga(4, 0), "hold"))
 		s.Mark()
-		if _, err := s.Release(t.Context(), key, saga(5, 0), ""); err != nil {
+		if _, err := s.Release(t.Context(), key, saga(5, 0)); err != nil {
 			t.Fatal(err)
 		}
 		s.Join(row(saga(3, 0), "hold"))
@@ -205,21 +245,75 @@ func TestWhatAMessageChangedIsForgottenWithIt(t *testing.T) {
 	}
 }
 
-func TestAReservationBecomesTheStepsThatTakesIt(t *testing.T) {
+// counting counts how often each queue is locked.
+type counting struct {
+	*skaldtest.Store
+	locked map[lock.Key]int
+}
+
+func (s counting) LockQueues(ctx context.Context, tx skald.Tx, keys []lock.Key) ([]lock.Row, error) {
+	for _, k := range keys {
+		s.locked[k]++
+	}
+	return s.Store.LockQueues(ctx, tx, keys)
+}
+
+// A database may give up with a savepoint what was locked since.
+func TestAQueueThatAMessageHadLockedIsLockedAgainByTheNext(t *testing.T) {
+	store := counting{skaldtest.NewStore(), map[lock.Key]int{}}
+	tx, err := store.BeginTx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := unit.New(tx, time.Now())
+	locks := lock.New(store, nil)
+	free := func(k lock.Key) {
+		t.Helper()
+		if err := locks.Free(unit.With(t.Context(), work), tx, k.Resource, k.Key); err != nil {
+			t.Error(err)
+		}
+	}
+	before, since := lock.Key{Resource: "test.account", Key: "before"}, lock.Key{Resource: "test.account", Key: "since"}
+	free(before)
+	mark := work.Mark()
+	free(before)
+	free(since)
+	free(since)
+	work.Reset(mark)
+	work.Mark()
+	free(before)
+	free(since)
+	if store.locked[before] != 1 || store.locked[since] != 2 {
+		t.Errorf("queues were locked so often: %v", store.locked)
+	}
+}
+
+func TestAReservationIsNoSteps(t *testing.T) {
 	store := skaldtest.NewStore()
+	withdraw := func(step string) []byte {
+		on(t, store, func(s *lock.Share) {
+			if err := s.Withdraw(t.Context(), key, saga(5, 1), saga(5, 1).Root, step); err != nil {
+				t.Fatal(err)
+			}
+		})
+		return ages(t, store)
+	}
 	on(t, store, func(s *lock.Share) {
 		ask(t, s, saga(5, 1), lock.Reserve)
-		s.Take(row(saga(5, 1), ""))
+		s.Keep(row(saga(5, 1), ""))
 	})
+	if len(withdraw("hold")) == 0 {
+		t.Error("a step that has not landed released the reservation")
+	}
 	on(t, store, func(s *lock.Share) {
-		if released, _ := s.Release(t.Context(), key, saga(5, 1), "hold"); released {
-			t.Error("a step released what it has not taken")
+		if _, err := s.Release(t.Context(), key, saga(5, 1)); err != nil {
+			t.Fatal(err)
 		}
-		s.Take(row(saga(5, 1), "hold"))
-		if released, _ := s.Release(t.Context(), key, saga(5, 1), "hold"); !released {
-			t.Error("a step did not release what it has taken")
-		}
+		s.Keep(row(saga(5, 1), "hold")) // the claim of a local step that has not run
 	})
+	if len(withdraw("hold again")) == 0 || len(withdraw("hold")) > 0 {
+		t.Error("a step that has not run did not release its claim, and that only")
+	}
 }
 
 func TestAClaimIsReadAsItWasWritten(t *testing.T) {

@@ -51,7 +51,9 @@ func (c *Conflict) Error() string {
 }
 
 // Free is for who writes without a saga: in the transaction of the write, and before it. It returns a [*Conflict]
-// while a saga has the lock; otherwise none can take it until the transaction has ended.
+// while a saga has the lock; otherwise none can take it until the transaction has ended, and the service's batches that want to
+// wait for that: keep it short. A message whose handler returns
+// the conflict is tried again, and keeps nothing of its key waiting: the release may be behind it.
 func (l *Locks) Free(ctx context.Context, tx skald.Tx, resource skald.Resource, key string) error {
 	k := Key{resource, key}
 	if err := k.check(); err != nil {
@@ -87,7 +89,7 @@ func (l *Locks) Force(ctx context.Context, tx skald.Tx, k Key, root skald.ID) (b
 	if work == nil {
 		return false, fmt.Errorf("lock: release %s: it takes a batch of the service's", k)
 	}
-	return l.In(work).Release(ctx, k, Owner{root, math.MaxInt}, "")
+	return l.In(work).Release(ctx, k, Owner{root, math.MaxInt})
 }
 
 // List returns the queues of up to limit keys after a key: who holds each lock, and who waits for it, in order. An

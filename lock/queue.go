@@ -11,10 +11,8 @@ const (
 	Wait Policy = "wait"
 	// Refuse refuses its step, as a rule does.
 	Refuse Policy = "refuse"
-	// Reserve has it wait in any case: it holds no other lock.
+	// Reserve has it wait in any case: it holds no other lock. It is no step's to choose.
 	Reserve Policy = "reserve"
-	// Now is for a step in the orchestrator's own transaction, which cannot wait: as Wait, but it starts again.
-	Now Policy = "now"
 )
 
 // Verdict is what becomes of a request.
@@ -48,8 +46,6 @@ func (q queue) decide(o Owner, policy Policy) Verdict {
 		return Waiting
 	case Refuse:
 		return Refused
-	case Now:
-		return Died
 	case Wait:
 	}
 	before := q

@@ -3,6 +3,7 @@ package lock
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/skald-go/skald"
@@ -18,11 +19,17 @@ type Share struct {
 	wanted []Key
 	undo   []func()
 	mark   int
+	// since are the queues that were locked since the mark.
+	since []Key
 }
 
 // ranks are a key's queue as it was found, and as it is now. The elements of the slices are never changed; new ones
 // may come behind them.
-type ranks struct{ before, now queue }
+type ranks struct {
+	before, now queue
+	// left are rows that were removed, or came to be had by another message, while a message waited in their name.
+	left []Row
+}
 
 // In is the unit of work's share.
 func (l *Locks) In(work *unit.Work) *Share {
@@ -30,10 +37,17 @@ func (l *Locks) In(work *unit.Work) *Share {
 }
 
 // Mark implements [unit.Part].
-func (s *Share) Mark() { s.mark = len(s.undo) }
+func (s *Share) Mark() { s.mark, s.since = len(s.undo), nil }
 
-// Reset implements [unit.Part].
-func (s *Share) Reset() { s.rollback(s.mark) }
+// Reset implements [unit.Part]. A database may give up with a savepoint what was locked since: who wants
+// it again locks it again.
+func (s *Share) Reset() {
+	s.rollback(s.mark)
+	for _, k := range s.since {
+		delete(s.queues, k)
+	}
+	s.since = nil
+}
 
 // Checkpoint returns a function that forgets what is changed from now on.
 func (s *Share) Checkpoint() (undo func()) {
@@ -90,6 +104,7 @@ func (s *Share) load(ctx context.Context, keys ...Key) error {
 		return err
 	}
 	s.Adopt(missing, rows)
+	s.since = append(s.since, missing...)
 	return nil
 }
 
@@ -104,24 +119,50 @@ func (s *Share) Ask(ctx context.Context, k Key, o Owner, policy Policy) (Verdict
 	if i := q.index(o); i >= 0 {
 		before = q[:i]
 	}
-	return q.decide(o, policy), before, nil
+	return q.decide(o, policy), before[:len(before):len(before)], nil
 }
 
-// Take writes down that an owner who was granted a lock has it. A row that it has already stays as it is,
-// but that a reservation becomes the step's.
-func (s *Share) Take(r Row) {
+// Take writes down that a step has landed under a lock that its owner was granted. The row's message, if any, is the one that
+// the step came with. It is an error that another has taken the lock since.
+func (s *Share) Take(r Row) error {
+	s.Keep(r)
 	q := s.queues[r.Key]
-	if i := q.now.index(r.Owner); i >= 0 {
-		held := q.now[i]
-		held.Round = r.Round
-		if held.Step == "" {
-			held.Step, held.Saga, held.Name = r.Step, r.Saga, r.Name
-		}
-		held.Group, held.Message = "", skald.ID{}
-		s.set(q, append(append(slices.Clone(q.now[:i]), held), q.now[i+1:]...))
+	i := q.now.index(r.Owner)
+	if i > 0 {
+		return fmt.Errorf("lock: step %q took the lock on %s, and what it called has it already for saga %s (%s): have one of them take it", r.Step, r.Key, q.now[0].Name, q.now[0].Saga)
+	}
+	taken := q.now[i]
+	if taken.Uses++; taken.Uses == 1 {
+		taken.Step, taken.Saga, taken.Name = r.Step, r.Saga, r.Name
+	}
+	s.replace(q, i, taken)
+	return nil
+}
+
+// Keep writes down that an owner who was granted a lock has it, though no step has landed under it. The row that it
+// has already becomes this round's: what the saga gave up in an earlier one does not release it. Of its family's messages
+// another one than the row's may have waited, which has waited for long enough then.
+func (s *Share) Keep(r Row) {
+	q, by := s.queues[r.Key], r.Message
+	r.Group, r.Message = "", skald.ID{}
+	i := q.now.index(r.Owner)
+	if i < 0 {
+		s.join(q, r)
 		return
 	}
-	s.join(q, r)
+	kept := q.now[i]
+	kept.Round, kept.Group, kept.Message = r.Round, "", skald.ID{}
+	had := q.now[i]
+	s.replace(q, i, kept)
+	if had.waits() && had.Message != by {
+		q.left = append(slices.Clip(q.left), had)
+	}
+}
+
+func (s *Share) replace(q *ranks, i int, r Row) {
+	next := slices.Clone(q.now)
+	next[i] = r
+	s.set(q, next)
 }
 
 // Join adds a row at the end of a queue, unless the owner is in it.
@@ -151,35 +192,70 @@ func (s *Share) Row(k Key, o Owner) (Row, bool) {
 	return Row{}, false
 }
 
-// Release removes an owner's row, if it is of no later round and, where a step is named, that step's; the
-// next in the queue has the lock then. It reports whether there was one, and what is there now.
-func (s *Share) Release(ctx context.Context, k Key, o Owner, step string) (bool, error) {
+// Release removes an owner's row, if it is of no later round; the next in the queue has the lock then. It reports
+// whether there was one.
+func (s *Share) Release(ctx context.Context, k Key, o Owner) (bool, error) {
+	return s.remove(ctx, k, o, func(Row) bool { return true })
+}
+
+// Leave ends what a step has done under the lock: it is undone, or decided. The row goes with the last one of
+// them. It reports whether there was one.
+func (s *Share) Leave(ctx context.Context, k Key, o Owner) (found bool, err error) {
+	removed, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses <= 1 })
+	if removed || err != nil {
+		return removed, err
+	}
+	q := s.queues[k]
+	i := q.now.index(o)
+	if i < 0 || q.now[i].Round > o.Round {
+		return false, nil
+	}
+	left := q.now[i]
+	left.Uses--
+	s.replace(q, i, left)
+	return true, nil
+}
+
+// Withdraw removes the row with which a step waits that will not land, or has waited.
+func (s *Share) Withdraw(ctx context.Context, k Key, o Owner, saga skald.ID, step string) error {
+	_, err := s.remove(ctx, k, o, func(r Row) bool { return r.Uses == 0 && r.Saga == saga && r.Step == step })
+	return err
+}
+
+// Abandon removes an owner's row if a message waits, or has waited, in its name.
+func (s *Share) Abandon(ctx context.Context, k Key, o Owner, message skald.ID) error {
+	_, err := s.remove(ctx, k, o, func(r Row) bool { return r.Message == message })
+	return err
+}
+
+func (s *Share) remove(ctx context.Context, k Key, o Owner, which func(Row) bool) (bool, error) {
 	if err := s.load(ctx, k); err != nil {
 		return false, err
 	}
 	q := s.queues[k]
 	i := q.now.index(o)
-	if i < 0 || q.now[i].Round > o.Round || step != "" && q.now[i].Step != step {
+	if i < 0 || q.now[i].Round > o.Round || !which(q.now[i]) {
 		return false, nil
 	}
+	removed := q.now[i]
 	s.set(q, slices.Delete(slices.Clone(q.now), i, i+1))
+	if removed.waits() {
+		q.left = append(slices.Clip(q.left), removed)
+	}
 	return true, nil
-}
-
-// Abandon removes an owner's row if a message waits, or has waited, in its name.
-func (s *Share) Abandon(ctx context.Context, k Key, o Owner, message skald.ID) error {
-	if err := s.load(ctx, k); err != nil {
-		return err
-	}
-	if row, ok := s.Row(k, o); !ok || row.Message != message {
-		return nil
-	}
-	_, err := s.Release(ctx, k, o, "")
-	return err
 }
 
 // Sweep removes all rows of an owner, of this round and earlier ones.
 func (s *Share) Sweep(ctx context.Context, o Owner) error {
+	return s.removeAll(ctx, o, func(Row) bool { return true })
+}
+
+// AbandonAll removes those of an owner's rows in whose name a message waits, or has waited.
+func (s *Share) AbandonAll(ctx context.Context, o Owner, message skald.ID) error {
+	return s.removeAll(ctx, o, func(r Row) bool { return r.Message == message })
+}
+
+func (s *Share) removeAll(ctx context.Context, o Owner, which func(Row) bool) error {
 	keys, err := s.locks.store.LockedBy(ctx, s.work.Tx, o.Root)
 	if err != nil {
 		return err
@@ -194,7 +270,7 @@ func (s *Share) Sweep(ctx context.Context, o Owner) error {
 		return err
 	}
 	for _, k := range keys {
-		if _, err := s.Release(ctx, k, o, ""); err != nil {
+		if _, err := s.remove(ctx, k, o, which); err != nil {
 			return err
 		}
 	}
@@ -207,8 +283,8 @@ func compareKeys(a, b Key) int {
 
 // set changes a queue; who is first from now on has the lock since now.
 func (s *Share) set(q *ranks, next queue) {
-	earlier := q.now
-	s.undo = append(s.undo, func() { q.now = earlier })
+	earlier, left := q.now, q.left
+	s.undo = append(s.undo, func() { q.now, q.left = earlier, left })
 	if len(next) > 0 && len(earlier) > 0 && next[0].Root != earlier[0].Root {
 		next[0].Since = s.work.Now
 	}
@@ -221,26 +297,15 @@ func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
 	var gone, saved []Row
 	waiting := map[string][]skald.ID{}
 	for _, q := range s.queues {
-		if len(q.now) > 0 && q.now[0].waits() && q.before.index(q.now[0].Owner) != 0 {
-			waiting[q.now[0].Group] = append(waiting[q.now[0].Group], q.now[0].Message)
+		wake := q.left
+		if len(q.now) > 0 && q.now[0].waits() && (len(q.before) == 0 || q.before[0].Root != q.now[0].Root) {
+			wake = append(slices.Clip(wake), q.now[0])
 		}
-		left := q.now // rows keep their order, and new ones come behind them
-		for _, r := range q.before {
-			switch still := len(left) > 0 && left[0].Root == r.Root; {
-			case still && left[0] == r:
-				left = left[1:]
-			case still:
-				gone, saved = append(gone, r), append(saved, left[0])
-				left = left[1:]
-			default:
-				gone = append(gone, r)
-				if r.waits() { // nobody waits in its name any more
-					waiting[r.Group] = append(waiting[r.Group], r.Message)
-				}
-			}
+		for _, r := range wake {
+			waiting[r.Group] = append(waiting[r.Group], r.Message)
 		}
-		saved = append(saved, left...)
-		q.before = q.now
+		gone, saved = q.changes(gone, saved)
+		q.before, q.left = q.now, nil
 	}
 	s.undo, s.mark = nil, 0
 	if err := s.locks.store.DeleteLocks(ctx, work.Tx, gone); err != nil {
@@ -250,6 +315,25 @@ func (s *Share) Flush(ctx context.Context, work *unit.Work) error {
 		return err
 	}
 	return s.wake(ctx, waiting)
+}
+
+// changes adds the rows that are gone, and those that are new; one that has changed is both. Both queues are in the order of their places.
+func (q *ranks) changes(gone, saved []Row) (g, s []Row) {
+	before, now := q.before, q.now
+	for len(before) > 0 || len(now) > 0 {
+		switch {
+		case len(now) == 0 || len(before) > 0 && before[0].Place < now[0].Place:
+			gone, before = append(gone, before[0]), before[1:]
+		case len(before) == 0 || now[0].Place < before[0].Place:
+			saved, now = append(saved, now[0]), now[1:]
+		default:
+			if before[0] != now[0] {
+				gone, saved = append(gone, before[0]), append(saved, now[0])
+			}
+			before, now = before[1:], now[1:]
+		}
+	}
+	return gone, saved
 }
 
 func (r *Row) waits() bool { return !r.Message.IsZero() }

@@ -41,6 +41,9 @@ type Row struct {
 	Name string
 	// Step that asked, empty for a reservation.
 	Step string
+	// Uses counts the steps that have landed under the lock and are neither undone nor decided: the lock is released with
+	// the last. None has while the saga waits, or has the lock before it comes to the step.
+	Uses int
 	// Group whose held message Message waits; both are zero in the row of who took the lock at once.
 	Group   string
 	Message skald.ID
@@ -53,8 +56,8 @@ type Row struct {
 // whose error theirs is then. A store is safe for concurrent use.
 type Store interface {
 	// LockQueues returns the rows of keys, those of a key in the order of their places. Until the
-	// transaction ends no other transaction can add, change or remove rows of any of keys, whether
-	// there are any or not.
+	// transaction ends, or returns to a savepoint that was set before, no other transaction can add,
+	// change or remove rows of any of keys, whether there are any or not.
 	LockQueues(ctx context.Context, tx skald.Tx, keys []Key) ([]Row, error)
 	// LockedBy returns the keys in whose queues a root has a row.
 	LockedBy(ctx context.Context, tx skald.Tx, root skald.ID) ([]Key, error)

@@ -90,6 +90,7 @@ func assemble[S any](d *Definition[S]) *compiler[S] {
 		c.step(&d.Retriable[i], machine.Retriable)
 	}
 	c.deadline(d.Deadline)
+	c.unlockedOnce()
 	if len(c.script.machine.Steps) == 0 {
 		c.fault("no steps: give at least one")
 	}
@@ -164,6 +165,9 @@ func (c *compiler[S]) compensatable(s *Compensatable[S], at machine.Step) {
 	c.locked(s.Name, do, s.Locked)
 	if do != nil && do.locks != "" {
 		c.checkUnlocked(s.Name, do, s.Undo)
+	}
+	if do != nil {
+		c.unlocksNothing(s.Name, do)
 	}
 	c.declare(s.Name, effects{s.Reads, s.Raises, s.Lowers})
 	if do != nil && do.kind == machine.Local && s.Deadline > 0 {

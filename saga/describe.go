@@ -10,6 +10,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/internal/machine"
+	"github.com/skald-go/skald/lock"
 )
 
 // Description is a definition without its state's type: what draws, compares or explores one
@@ -37,6 +38,8 @@ type DescribedStep struct {
 	Undo *DescribedAction
 	// Deadline for the answer of Do; a pivot's is its bar. Zero means none.
 	Deadline time.Duration
+	// Locked is what becomes of the step at a lock that is another's; empty when it takes none.
+	Locked lock.Policy
 	// Conditional says that the step has a condition.
 	Conditional bool
 	// Group is the name of the parallel group that the step belongs to, and Branch the number of its
@@ -69,6 +72,8 @@ type DescribedAction struct {
 	Channel  string
 	Refusals []string
 	Reply    json.RawMessage
+	// Again are those of the codes after which the saga starts again.
+	Again []string
 	// Locks and Unlocks are the resources of which it takes and releases the semantic lock; empty for none.
 	Locks, Unlocks skald.Resource
 }
@@ -88,6 +93,7 @@ func (s *script) describe() (*Description, error) {
 		step := &s.machine.Steps[i]
 		described := DescribedStep{
 			Name: step.Name, Class: className(step.Class), Deadline: step.Deadline, Conditional: step.When, Branch: step.Branch,
+			Locked: s.do[step.Name].locked,
 		}
 		if step.Group > 0 {
 			described.Group = s.groups[step.Group-1]
@@ -151,7 +157,7 @@ func (e *erased) describe() (DescribedAction, error) {
 	}
 	return DescribedAction{
 		Command: e.command, Version: e.version, Channel: e.channel, Refusals: slices.Clone(e.refusals), Reply: reply,
-		Locks: e.locks, Unlocks: e.unlocks,
+		Again: slices.Clone(e.again), Locks: e.locks, Unlocks: e.unlocks,
 	}, nil
 }
 
@@ -172,10 +178,28 @@ func (d *Description) UndoBeside(step string, state []byte, reply *skald.Message
 	return without, with, err
 }
 
+// Descriptions describe what is registered, children included, by name and version.
+func (e *Engine) Descriptions() ([]*Description, error) {
+	var all []*Description
+	for _, v := range e.Versions() {
+		if s := e.scripts[v.Name][v.Number]; s != nil {
+			d, err := s.describe()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
 // LocalCall is a local action that the engine is about to run.
 type LocalCall struct {
 	Saga, Step string
 	Undo       bool
+	// ID of the instance, and how often it has started again.
+	ID    skald.ID
+	Round int
 	// Run runs it; nil when it takes another type of transaction than the engine's store has.
 	Run func() error
 }
@@ -190,6 +214,21 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 		e.faults = append(e.faults, err)
 		return newHandle[S](e, definition.Name, nil)
 	}
+	s = s.surrounded(e, around)
+	e.register(s)
+	return newHandle[S](e, s.name, map[int]*script{s.version: s})
+}
+
+// Watch makes an engine one for tests that put its database back and forth: it keeps no instance in
+// memory, and calls around in place of each local action of what is registered from now on, as
+// [RegisterAround] does.
+func (e *Engine) Watch(around func(ctx context.Context, tx skald.Tx, call LocalCall) error) {
+	e.around = around
+	e.cache.limit, e.courses.limit = 0, 0
+}
+
+// surrounded is a copy of a script whose local actions are called by around.
+func (s *script) surrounded(e *Engine, around func(context.Context, skald.Tx, LocalCall) error) *script {
 	s = s.own()
 	for _, member := range s.family() {
 		for step, action := range member.do {
@@ -199,8 +238,7 @@ func RegisterAround[S any](host Host, definition Definition[S], around func(ctx 
 			action.surround(e, LocalCall{Saga: member.name, Step: step, Undo: true}, around)
 		}
 	}
-	e.register(s)
-	return newHandle[S](e, s.name, map[int]*script{s.version: s})
+	return s
 }
 
 // own copies a script and its children's, which the definition's other registrations have too.
@@ -230,6 +268,7 @@ func (e *erased) surround(engine *Engine, call LocalCall, around func(context.Co
 	e.txType = engine.TxType
 	e.run = func(env environment) ([]byte, error) {
 		state, call := env.state, call
+		call.ID, call.Round = env.id, env.round
 		if typed {
 			call.Run = func() (err error) {
 				next, err := run(env)

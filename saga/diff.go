@@ -168,6 +168,12 @@ func (d *differ) step(i int) {
 	if old, now := a.Do.Refusals, b.Do.Refusals; a.Do.same(b.Do) && !slices.Equal(old, now) {
 		d.add(b.Name, fmt.Sprintf("could be refused with %q, and can be with %q", old, now), "")
 	}
+	if old, now := a.Do.Again, b.Do.Again; !slices.Equal(old, now) {
+		d.add(b.Name, fmt.Sprintf("started the saga again when it was refused with %q, and does with %q", old, now), d.old+" go by the former")
+	}
+	if a.Locked != b.Locked && a.Do.same(b.Do) {
+		d.add(b.Name, fmt.Sprintf("was to %s at another's lock, and is to %s", a.Locked, b.Locked), d.old+" go by the former")
+	}
 	d.undo(a, b)
 	d.declared(a, b)
 }

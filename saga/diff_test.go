@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/lock"
 )
 
 // ordering is the definition that the cases of the golden file change.
@@ -91,6 +92,30 @@ func TestDiffSaysWhatChangedAndWhatThatMeans(t *testing.T) {
 	want, err := os.ReadFile(golden)
 	if err != nil || out.String() != string(want) {
 		t.Errorf("not as in %s (%v):\n%s", golden, err, out.String())
+	}
+}
+
+// What a service refuses to start with, since the version is the same, is told too.
+func TestDiffTellsWhatASagaDoesWhenItIsRefused(t *testing.T) {
+	taking, leaving := create, reject
+	taking.Locks, leaving.Unlocks = "kitchen.ticket", "kitchen.ticket"
+	taking.Refusals = []string{"closed"}
+	taking.Key = func(ticket) string { return "it" }
+	leaving.Key = taking.Key
+	call := Call(taking, state.ticket)
+	before := ordering()
+	before.Compensatable[1] = Compensatable[state]{Name: "take", Do: call, Undo: Call(leaving, state.ticket)}
+	for want, change := range map[string]func(step *Compensatable[state]){
+		"was to wait at another's lock, and is to refuse":                              func(step *Compensatable[state]) { step.Locked = lock.Refuse },
+		`started the saga again when it was refused with [], and does with ["closed"]`: func(step *Compensatable[state]) { step.Do = call.Again("closed") },
+	} {
+		after := before
+		after.Compensatable = slices.Clone(before.Compensatable)
+		change(&after.Compensatable[1])
+		got := Diff(describeOf(t, before), describeOf(t, after)).String()
+		if !strings.Contains(got, want) || !strings.Contains(got, "the version is 1 in both") {
+			t.Errorf("%q\nwant %s", got, want)
+		}
 	}
 }
 

@@ -60,6 +60,7 @@ type Engine struct {
 	// tracked choreographies, by name and version.
 	tracked map[string]map[int]*tracked
 	courses cache[followed]
+	around  func(ctx context.Context, tx skald.Tx, call LocalCall) error // see Watch
 }
 
 // NewEngine returns an engine without definitions.
@@ -95,6 +96,9 @@ func Register[S any](host Host, definition Definition[S], versions ...Definition
 		if err != nil {
 			e.faults = append(e.faults, err)
 			continue
+		}
+		if e.around != nil {
+			s = s.surrounded(e, e.around)
 		}
 		e.register(s)
 		registered[s.version] = s
@@ -240,6 +244,8 @@ func (e *Engine) session(work *unit.Work) *session {
 type environment struct {
 	ctx   context.Context
 	tx    skald.Tx
+	id    skald.ID
+	round int
 	state []byte
 }
 

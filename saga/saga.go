@@ -59,7 +59,8 @@ type Outcome[S any] struct {
 // Start begins an instance in the caller's transaction: leading Local steps run at once, in
 // it, and the first command is in its outbox. The business key is unique among live instances:
 // [ErrConflict] otherwise. A refusal of a leading Local step is returned as it is, and nothing
-// is started; roll back what it wrote.
+// is started; roll back what it wrote. One that meets another saga's lock is refused with [skald.RefusedLocked]
+// if it is declared so (lock.Refuse); else the saga is started, and begins when it has the lock.
 func (s *Saga[S]) Start(ctx context.Context, tx skald.Tx, key string, state S, options ...StartOption) error {
 	_, err := s.start(ctx, tx, key, state, options)
 	return err

@@ -111,12 +111,17 @@ func (s *session) answer(ctx context.Context, in *instance, a machine.Answer, m 
 			return err
 		}
 		a.Detail = refusal.Code + ": " + refusal.Message
-		if a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal); !a.Again {
+		if counts {
+			a.Again, a.Lock = in.again(in.script.do[a.Step], &refusal)
+		}
+		if final := a.Lock == "" && !in.script.machine.MayStartAgain(&in.machine, a); !a.Again || final {
 			if err := s.recordRefusal(in, a, refusal, counts); err != nil {
 				return err
 			}
 		}
-	} else if do := in.script.do[a.Step]; counts && (a.Action == machine.Do || a.Action == machine.Bar) && do != nil && do.reply != nil {
+	} else if do := in.script.do[a.Step]; counts && a.Action == machine.Do && do != nil && do.kind == machine.Local {
+		return s.runQueued(ctx, in, a, do)
+	} else if counts && (a.Action == machine.Do || a.Action == machine.Bar) && do != nil && do.reply != nil {
 		state, err := s.recordReply(ctx, in, do, a.Step, m)
 		if err != nil {
 			return err
@@ -153,7 +158,7 @@ func (s *session) recordReply(ctx context.Context, in *instance, do *erased, ste
 
 func (s *session) recordRefusal(in *instance, a machine.Answer, refusal skald.Refusal, counts bool) error {
 	do := in.script.do[a.Step]
-	if !counts || a.Action != machine.Do && a.Action != machine.Bar || do == nil || do.refused == nil {
+	if !counts || a.Action == machine.Undo || do == nil || do.refused == nil {
 		return nil
 	}
 	state, err := do.refused(in.record.State, refusal)
@@ -271,6 +276,8 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 			action = in.script.undo[e.Step]
 		}
 		switch {
+		case e.Kind == machine.Local && e.Action == machine.Bar:
+			return nil, s.claimHere(ctx, in, e, action)
 		case e.Kind == machine.Local:
 			return s.runLocal(ctx, in, e, action)
 		case e.Kind == machine.Child && e.Action == machine.Bar:
@@ -288,6 +295,9 @@ func (s *session) carryOut(ctx context.Context, in *instance, effect machine.Eff
 func (s *session) runLocal(ctx context.Context, in *instance, e machine.Perform, action *erased) (machine.Event, error) {
 	answer := machine.Answer{Step: e.Step, Action: e.Action, Attempt: e.Attempt}
 	state, err := s.runLocked(ctx, in, e, action)
+	if errors.Is(err, errQueued) {
+		return machine.Queue{Step: e.Step}, nil
+	}
 	if refusal, refused := skald.AsRefusal(err); refused {
 		answer.Again, answer.Lock = in.again(nil, refusal)
 		if in.record.Revision == 0 && in.family.Parent == nil && !answer.Again { // nothing is settled yet: the start itself is refused
@@ -322,7 +332,7 @@ func (s *session) runLocked(ctx context.Context, in *instance, e machine.Perform
 		}
 	}
 	in.busy = true
-	state, err := action.run(environment{ctx, s.work.Tx, in.record.State})
+	state, err := action.run(environment{ctx, s.work.Tx, in.record.ID, in.machine.Round, in.record.State})
 	in.busy = false
 	if err != nil {
 		return nil, err

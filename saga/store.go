@@ -137,7 +137,8 @@ const (
 	HistoryCompleted = "completed"
 	HistoryReversed  = "compensated"
 	HistoryLocked    = "met a lock"   // of an older saga: it is undone and starts again
-	HistoryReserve   = "lock awaited" // with nothing held
+	HistoryReserve   = "lock awaited" // to start again with it, or by a local step
+	HistoryWithdrawn = "lock awaited no more"
 	HistoryAgain     = "started again"
 	HistoryIgnored   = "reply ignored" // late, or contradicting the first one
 )

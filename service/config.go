@@ -62,6 +62,12 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("service: config: InboxRetention (%s) must be longer than OutboxRetention (%s): what an outbox can replay, every inbox must still know",
 			c.InboxRetention, c.OutboxRetention)
 	}
+	if c.LockPatience == 0 {
+		c.LockPatience = min(5*time.Minute, c.InboxRetention/2)
+	}
+	if c.LockPatience >= c.InboxRetention {
+		return c, fmt.Errorf("service: config: LockPatience (%s) must be shorter than InboxRetention (%s): whoever has waited is still to be known", c.LockPatience, c.InboxRetention)
+	}
 	if c.OutboxRetention < 0 {
 		return c, errors.New("service: config: OutboxRetention is negative")
 	}

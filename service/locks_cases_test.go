@@ -70,6 +70,9 @@ func TestAWaitForALockIsBounded(t *testing.T) {
 		b.pass(20 * time.Second)
 		b.endsAs("older", saga.Compensated, "skald.locked")
 		b.endsAs("youngest", saga.Compensated, "skald.locked")
+		if o := b.came(b.eastFirst, "youngest"); o.State.Reason != skald.RefusedLocked {
+			b.t.Errorf("the state of the one that reserved says %q", o.State.Reason)
+		}
 		if o := b.came(b.eastFirst, "older"); o.State.Reason != skald.RefusedLocked {
 			b.t.Errorf("its state says %q", o.State.Reason)
 		}
@@ -104,8 +107,10 @@ func TestWhoIsCancelledWaitsForNoLock(t *testing.T) {
 	})
 }
 
-// Fault case 66: whoever holds a lock does not go on. It is seen, and an operator takes the lock from it; what it
+// Whoever holds a lock does not go on. It is seen, and an operator takes the lock from it; what it
 // would do under another's lock then is refused.
+//
+// Faults: 66.
 func TestAnAbandonedLockIsSeenAndReleasedByAnOperator(t *testing.T) {
 	inBank(t, service.Config{}, transfers, func(b *bank) {
 		_, younger := b.olderWaits()
@@ -224,12 +229,10 @@ func TestWhatIsRefusedLocksNothing(t *testing.T) {
 
 // twice locks one account with two steps.
 func twice() saga.Definition[transfer] {
-	d := moves("east.first", inEast, inEast, lock.Wait)
-	d.Retriable = append(d.Retriable, saga.Step[transfer]{Name: "settle again", Do: saga.Call(inEast.settle, transfer.from)})
-	return d
+	return moves("east.first", inEast, inEast, lock.Wait)
 }
 
-// Fault case 67.
+// Faults: 67.
 func TestASagaLocksAndUnlocksTwiceWhatItHas(t *testing.T) {
 	register := func(b *bank) {
 		b.eastFirst = saga.Register(b.services["desk"], twice())
@@ -245,7 +248,9 @@ func TestASagaLocksAndUnlocksTwiceWhatItHas(t *testing.T) {
 	})
 }
 
-// Fault case 68: an undo of the first round comes again, under another id, when the saga has the lock in its second.
+// An undo of the first round comes again, under another id, when the saga has the lock in its second.
+//
+// Faults: 68.
 func TestAStaleUnlockReleasesNothing(t *testing.T) {
 	inBank(t, service.Config{}, transfers, func(b *bank) {
 		b.holdsUp.Store("")
@@ -357,4 +362,60 @@ func (b *bank) send(m skald.Message) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// A pivot that waits for a lock is barred, and waits no longer.
+func TestAPivotThatWaitsForALockIsBarred(t *testing.T) {
+	register := func(b *bank) {
+		d := moves("east.first", inEast, inWest, lock.Wait)
+		d.Pivot = saga.Step[transfer]{Name: "hold second", Do: saga.Call(inWest.hold, transfer.to), Bar: 20 * time.Second}
+		d.Compensatable[1] = saga.Compensatable[transfer]{Name: "clear", Do: saga.Call(clearing, transfer.from)}
+		b.eastFirst = saga.Register(b.services["desk"], d)
+		b.westFirst = saga.Register(b.services["desk"], moves("west.first", inWest, inEast, lock.Wait))
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		b.shut.Store("slow")
+		b.start(b.eastFirst, transfer{Name: "older", From: "slow", To: "2"})
+		b.pass(time.Second)
+		b.holdsUp.Store("younger")
+		b.start(b.westFirst, transfer{Name: "younger", From: "2", To: "9"})
+		b.pass(time.Second)
+		b.shut.Store("")
+		b.pass(5 * time.Second)
+		if got := b.locks(); !slices.Contains(got, `bank.west.account "2" east.first 2`) {
+			b.t.Fatalf("locks: %q", got)
+		}
+		b.pass(time.Minute)
+		b.endsAs("older", saga.Compensated, "skald.barred")
+		if got := b.locks(); slices.Contains(got, `bank.west.account "2" east.first 2`) {
+			b.t.Errorf("locks: %q", got)
+		}
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.nothingLeft()
+	})
+}
+
+// An operator may take a saga out of a queue, wherever it waits: what waits is told.
+func TestWhoIsTakenOutOfAQueueDoesNotHang(t *testing.T) {
+	inBank(t, service.Config{}, transfers, func(b *bank) {
+		older, _ := b.olderWaits()
+		b.start(b.eastFirst, transfer{Name: "youngest", From: "3", To: "2"}) // reserves
+		b.pass(time.Second)
+		for _, id := range []skald.ID{older, b.came(b.eastFirst, "youngest").ID} {
+			if released, err := b.services["west"].ReleaseLock(b.t.Context(), lock.Key{Resource: west, Key: "2"}, id, "enough"); !released || err != nil {
+				b.t.Fatalf("%t, %v", released, err)
+			}
+		}
+		b.pass(10 * time.Second)
+		b.endsAs("youngest", saga.Compensated, "skald.locked: bank.west.account \"2\": the saga was taken out of the queue")
+		if o := b.came(b.eastFirst, "older"); o.Status != saga.Running { // asks again, and may wait
+			b.t.Errorf("older: %+v", o)
+		}
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.endsAs("older", saga.Completed, "")
+		b.endsAs("younger", saga.Completed, "")
+		b.nothingLeft()
+	})
 }

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -132,10 +133,15 @@ func TestAChildsLockIsItsRoots(t *testing.T) {
 		b.westFirst = saga.Register(b.services["desk"], moves("west.first", inWest, inEast, lock.Wait))
 	}
 	inBank(t, service.Config{}, register, func(b *bank) {
+		b.holdsUp.Store("west first")
+		b.start(b.westFirst, transfer{Name: "west first", From: "1", To: "9"})
+		b.pass(time.Second)
 		for i := range 20 {
 			b.start(b.eastFirst, transfer{Name: []string{"bad ", ""}[i%2] + string(rune('a'+i)), From: "1", To: "1"})
 			b.start(b.westFirst, transfer{Name: "west " + string(rune('a'+i)), From: "1", To: "1"})
 		}
+		b.pass(time.Second)
+		b.holdsUp.Store("nobody")
 		b.pass(2 * time.Minute)
 		again := 0
 		for i := range 20 {
@@ -155,10 +161,10 @@ func TestAChildsLockIsItsRoots(t *testing.T) {
 }
 
 func TestASagaThatReadWhatHasChangedStartsAgain(t *testing.T) {
-	check := skald.Command[mark, ok]{Name: "bank.clearing.check", Channel: "bank.clearing", Refusals: []string{"changed", "no_cover"}}
+	check := skald.Command[mark, ok]{Name: "bank.desk.check", Channel: "bank.desk", Refusals: []string{"changed", "no_cover"}}
 	tries := map[string]int{}
 	register := func(b *bank) {
-		service.HandleCommand(b.services["clearing"], check, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+		service.HandleCommand(b.services["desk"], check, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
 			tries[m.By]++
 			if tries[m.By] < 3 || m.By == "never" {
 				return ok{}, skald.Refuse("changed", "it is another one now")
@@ -172,13 +178,16 @@ func TestASagaThatReadWhatHasChangedStartsAgain(t *testing.T) {
 	inBank(t, service.Config{}, register, func(b *bank) {
 		b.start(b.eastFirst, transfer{Name: "one", From: "1", To: "2"})
 		b.start(b.eastFirst, transfer{Name: "never", From: "3", To: "4"})
-		b.pass(time.Minute)
+		b.pass(2 * time.Minute)
 		b.endsAs("one", saga.Completed, "")
 		if o := b.came(b.eastFirst, "one"); o.State.Rounds != 1 || count(b.history(o.ID), "started again") != 2 {
 			b.t.Errorf("%+v\n%q", o, b.history(o.ID))
 		}
 		b.endsAs("never", saga.Compensated, "changed")
-		if n := tries["never"]; n != 101 {
+		if o := b.came(b.eastFirst, "never"); o.State.Reason != "changed" {
+			b.t.Errorf("its state says %q", o.State.Reason)
+		}
+		if n := tries["never"]; n != 11 {
 			b.t.Errorf("it was tried %d times", n)
 		}
 		b.nothingLeft()
@@ -238,6 +247,15 @@ func TestWhatCannotBeLockedIsRefusedAtRegistration(t *testing.T) {
 	}
 	retriableChild := moves("retriable.child", inEast, inWest, "")
 	retriableChild.Retriable[0].Do = saga.Child(moves("inner", inEast, inWest, ""), func(t transfer) (string, transfer) { return t.Name, t })
+	early := moves("early", inEast, inWest, "")
+	early.Compensatable = append(early.Compensatable, saga.Compensatable[transfer]{Name: "settle", Do: saga.Call(inEast.settle, transfer.from)})
+	earlyChild := moves("early.child", inEast, inWest, "")
+	earlyChild.Compensatable = append(earlyChild.Compensatable, saga.Compensatable[transfer]{
+		Name: "inner", Do: saga.Child(moves("inner", inEast, inWest, ""), func(t transfer) (string, transfer) { return t.Name, t }),
+	})
+	thrice := twice()
+	thrice.Name = "thrice"
+	thrice.Retriable = append(thrice.Retriable, saga.Step[transfer]{Name: "settle again", Do: saga.Call(inEast.settle, transfer.from)})
 	keyless := moves("keyless", inEast, inWest, "")
 	bad := inEast.hold
 	bad.Key, bad.Unlocks = nil, east
@@ -254,6 +272,9 @@ func TestWhatCannotBeLockedIsRefusedAtRegistration(t *testing.T) {
 		{again, []string{`Again names the code "changed", which is none of its refusals ["no_cover"]`}},
 		{nowhere, []string{`Locks: resource: `, `Locks: the function is nil`}},
 		{retriableChild, []string{`step "settle first": step "hold first" of its child "inner" locks bank.east.account`}},
+		{early, []string{`step "settle": it unlocks bank.east.account, and may be undone: others would build on it`}},
+		{earlyChild, []string{`step "inner": step "settle first" of its child "inner" unlocks bank.east.account, and may be undone by the parent`}},
+		{thrice, []string{`step "settle again": it unlocks bank.east.account, which is unlocked more often than it is locked before`}},
 		{keyless, []string{"needs a key to be on", "it locks and unlocks bank.east.account"}},
 	} {
 		_, err := saga.Describe(c.definition)
@@ -263,4 +284,170 @@ func TestWhatCannotBeLockedIsRefusedAtRegistration(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A start that fails leaves no lock, whatever its caller makes of the error.
+func TestAStartThatFailsLocksNothing(t *testing.T) {
+	register := func(b *bank) {
+		d := b.local("")
+		d.Compensatable = slices.Delete(d.Compensatable, 1, 2) // the second account is the first to be called
+		d.Retriable = d.Retriable[1:]
+		b.eastFirst = saga.Register(b.services["desk"], d)
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		long := strings.Repeat("x", skald.MaxKey+1)
+		err := service.Transact(b.t.Context(), b.services["desk"], func(ctx context.Context, tx *skaldtest.Tx) error {
+			if err := b.eastFirst.Start(ctx, tx, "one", transfer{Name: "one", From: "1", To: long}); err == nil {
+				b.t.Error("it started")
+			}
+			return nil
+		})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		b.nothingLeft()
+	})
+}
+
+// twoHere locks two accounts in the orchestrator's own database.
+func (b *bank) twoHere(name string, first, second func(transfer) string) saga.Definition[transfer] {
+	step := func(name string, of func(transfer) string) saga.Compensatable[transfer] {
+		at := func(by func(transfer) string) func(context.Context, *skaldtest.Tx, *transfer) error {
+			return func(ctx context.Context, tx *skaldtest.Tx, t *transfer) error {
+				there := *t
+				there.From = of(*t)
+				return b.marks(by)(ctx, tx, &there)
+			}
+		}
+		arrives := saga.Local(at(func(t transfer) string { return t.Name }))
+		leaves := saga.Local(at(func(transfer) string { return "" }))
+		return saga.Compensatable[transfer]{Name: name, Do: arrives.Locks(atTheDesk, of), Undo: leaves.Unlocks(atTheDesk, of)}
+	}
+	d := saga.Definition[transfer]{
+		Name: name, Compensatable: []saga.Compensatable[transfer]{
+			step("first", first),
+			{Name: "look", Do: saga.Call(clearing, transfer.from)},
+			step("second", second),
+		},
+		Pivot: saga.Step[transfer]{Name: "clear", Do: saga.Call(clearing, transfer.from)},
+	}
+	for _, c := range []saga.Compensatable[transfer]{d.Compensatable[0], d.Compensatable[2]} {
+		d.Retriable = append(d.Retriable, saga.Step[transfer]{Name: "leave " + c.Name, Do: c.Undo})
+	}
+	return d
+}
+
+func toAccount(t transfer) string { return t.To }
+
+// A local step waits as a command does: otherwise the older of two sagas could start again for ever.
+func TestLocksInTheOrchestratorsDatabaseAreWaitedFor(t *testing.T) {
+	register := func(b *bank) {
+		b.eastFirst = saga.Register(b.services["desk"], b.twoHere("to.and.fro", fromAccount, toAccount))
+		b.westFirst = saga.Register(b.services["desk"], b.twoHere("fro.and.to", toAccount, fromAccount))
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		const pairs = 100
+		for i := range pairs {
+			b.start(b.eastFirst, transfer{Name: fmt.Sprintf("e%d", i), From: fmt.Sprint(i % 3), To: "x"})
+			b.start(b.westFirst, transfer{Name: fmt.Sprintf("w%d", i), From: fmt.Sprint(i % 3), To: "x"})
+		}
+		b.pass(4 * time.Minute)
+		waited, most := 0, 0
+		for i := range pairs {
+			for _, o := range []saga.Outcome[transfer]{b.came(b.eastFirst, fmt.Sprintf("e%d", i)), b.came(b.westFirst, fmt.Sprintf("w%d", i))} {
+				if o.Status != saga.Completed {
+					b.t.Errorf("%+v\n%q", o, b.history(o.ID))
+				}
+				most = max(most, count(b.history(o.ID), "started again"))
+				waited += count(b.history(o.ID), "second lock awaited") - count(b.history(o.ID), "second met a lock")
+			}
+		}
+		if most > 20 || waited == 0 {
+			b.t.Errorf("one started again %d times; %d steps waited", most, waited)
+		}
+		b.nothingLeft()
+	})
+}
+
+func TestALocalStepThatWaitsIsCancelled(t *testing.T) {
+	register := func(b *bank) {
+		b.eastFirst = saga.Register(b.services["desk"], b.twoHere("to.and.fro", fromAccount, toAccount))
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		b.holdsUp.Store("older")
+		b.start(b.eastFirst, transfer{Name: "older", From: "1", To: "x"}) // stands before its second lock
+		b.pass(time.Second)
+		b.holdsUp.Store("")
+		b.start(b.eastFirst, transfer{Name: "younger", From: "x", To: "3"})
+		b.pass(time.Second)
+		b.holdsUp.Store("younger")
+		b.pass(time.Minute)
+		older := b.came(b.eastFirst, "older")
+		if h := b.history(older.ID); h[len(h)-1] != "second lock awaited" || older.Status != saga.Running {
+			b.t.Fatalf("%+v\n%q", older, h)
+		}
+		if err := b.services["desk"].Cancel(b.t.Context(), older.ID, "enough"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.pass(time.Second)
+		b.endsAs("older", saga.Compensated, "cancelled: enough")
+		if got := b.locks(); !slices.Equal(got, []string{`bank.desk.account "x" to.and.fro 1`}) {
+			b.t.Errorf("locks: %q", got)
+		}
+		b.holdsUp.Store("nobody")
+		b.pass(time.Minute)
+		b.endsAs("younger", saga.Completed, "")
+		b.nothingLeft()
+	})
+}
+
+// The branches of a saga may lock the same thing, and are undone in any order.
+func TestBranchesUnderOneLockAreUndoneUnderIt(t *testing.T) {
+	register := func(b *bank) {
+		d := moves("east.first", inEast, inEast, lock.Wait)
+		hold := d.Compensatable
+		d.Compensatable = []saga.Compensatable[transfer]{{Name: "both", Parallel: [][]saga.Compensatable[transfer]{{hold[0]}, {hold[1]}}}}
+		b.eastFirst = saga.Register(b.services["desk"], d)
+	}
+	inBank(t, service.Config{}, register, func(b *bank) {
+		b.forced.Store(true) // the account is left twice
+		for i := range 20 {
+			b.start(b.eastFirst, transfer{Name: fmt.Sprintf("%s%d", []string{"bad ", ""}[i%2], i), From: "1", To: "1"})
+		}
+		b.pass(time.Minute)
+		for i := range 20 {
+			b.endsAs(fmt.Sprintf("%s%d", []string{"bad ", ""}[i%2], i), []saga.Status{saga.Compensated, saga.Completed}[i%2], "")
+		}
+		b.nothingLeft()
+	})
+}
+
+// A handler that is no saga's meets a lock: what releases that may be behind its message.
+func TestWhatMeetsALockOutsideOfASagaBlocksNobody(t *testing.T) {
+	rename := skald.Command[mark, ok]{Name: "bank.east.rename", Channel: "bank.east", Key: inEast.hold.Key}
+	inBank(t, service.Config{}, transfers, func(b *bank) {
+		b.holdsUp.Store("")
+		b.start(b.eastFirst, transfer{Name: "one", From: "1", To: "2"})
+		b.pass(time.Second)
+		m, err := rename.Message(mark{"1", "clerk"})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		b.send(m)
+		b.pass(time.Second)
+		held, err := b.services["east"].Held(b.t.Context(), 0, 10)
+		if err != nil || len(held) != 1 || !held[0].Apart || !strings.Contains(held[0].Reason, "is locked by saga east.first") {
+			b.t.Errorf("held: %v, %v", held, err)
+		}
+		b.holdsUp.Store("nobody")
+		b.pass(2 * time.Minute)
+		b.endsAs("one", saga.Completed, "")
+		b.nothingLeft()
+	}, func(b *bank) {
+		b.also = map[string]func(*service.Service){"east": func(s *service.Service) {
+			service.HandleCommand(s, rename, func(ctx context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+				return ok{}, s.Locks().Free(ctx, tx, east, m.Account)
+			})
+		}}
+	})
 }

@@ -93,10 +93,13 @@ type bank struct {
 	holdsUp   atomic.Value // whom the clearing does not answer, by a part of their names; empty for all
 	shut      atomic.Value // account that answers nothing
 	forced    atomic.Bool  // an operator has taken a lock away
+	batched   bool         // the branches handle the commands of a batch together
 	writes    atomic.Int64
 	fault     atomic.Pointer[string]
-	stops     []context.CancelFunc
-	ended     chan error
+	also      map[string]func(*service.Service)
+	config    service.Config
+	register  func(*bank)
+	stops     map[string]func()
 }
 
 func (b *bank) wrong(format string, args ...any) {
@@ -105,42 +108,72 @@ func (b *bank) wrong(format string, args ...any) {
 }
 
 // inBank runs fn in a bubble of virtual time, with everything up.
-func inBank(t *testing.T, config service.Config, register func(b *bank), fn func(b *bank)) {
+func inBank(t *testing.T, config service.Config, register func(b *bank), fn func(b *bank), options ...func(*bank)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bank{t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), stores: map[string]*skaldtest.Store{}, services: map[string]*service.Service{}, ended: make(chan error, 4)}
 		config.Logger = slog.New(slog.DiscardHandler)
-		for _, name := range []string{"east", "west", "clearing", "desk"} {
-			b.stores[name] = skaldtest.NewStore()
-			s, err := service.New(name, b.stores[name], b.broker, config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.services[name] = s
+		b := &bank{
+			t: t, broker: skaldtest.NewBroker(skaldtest.BrokerConfig{}), config: config, register: register,
+			stores: map[string]*skaldtest.Store{}, services: map[string]*service.Service{}, stops: map[string]func(){},
 		}
-		b.branch("east", inEast)
-		b.branch("west", inWest)
-		service.HandleCommand(b.services["clearing"], clearing, b.clear)
-		register(b)
-		for _, s := range b.services {
-			ctx, stop := context.WithCancel(t.Context())
-			b.stops = append(b.stops, stop)
-			go func() { b.ended <- s.Run(ctx) }()
+		for _, option := range options {
+			option(b)
+		}
+		for _, name := range bankers {
+			b.stores[name] = skaldtest.NewStore()
+			b.open(name)
 		}
 		synctest.Wait()
 		fn(b)
 		for _, stop := range b.stops {
 			stop()
 		}
-		for range b.stops {
-			if err := <-b.ended; err != nil {
-				t.Error(err)
-			}
-		}
 		if fault := b.fault.Load(); fault != nil {
 			t.Error(*fault)
 		}
 	})
+}
+
+var bankers = []string{"east", "west", "clearing", "desk"}
+
+// open starts a service on its database.
+func (b *bank) open(name string) {
+	b.t.Helper()
+	s, err := service.New(name, b.stores[name], b.broker, b.config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.services[name] = s
+	switch name {
+	case "east":
+		b.branch("east", inEast)
+	case "west":
+		b.branch("west", inWest)
+	case "clearing":
+		service.HandleCommand(s, clearing, b.clear)
+	default:
+		b.register(b)
+	}
+	if also := b.also[name]; also != nil {
+		also(s)
+	}
+	ctx, stop := context.WithCancel(b.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b.stops[name] = func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.t.Logf("%s: %v", name, err)
+		}
+	}
+}
+
+// crash kills a service at once; its database stays.
+func (b *bank) crash(name string) {
+	b.t.Helper()
+	b.stores[name] = b.stores[name].Crash()
+	b.stops[name]()
+	b.open(name)
 }
 
 func transfers(b *bank) {
@@ -151,7 +184,14 @@ func transfers(b *bank) {
 // branch is a service that notices when two sagas are at one account at once.
 func (b *bank) branch(name string, c counter) {
 	s := b.services[name]
-	service.HandleCommand(s, c.hold, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+	handle := func(command skald.Command[mark, ok], one func(context.Context, *skaldtest.Tx, mark) (ok, error)) {
+		if b.batched {
+			service.HandleCommands(s, command, oneByOne(one))
+		} else {
+			service.HandleCommand(s, command, one)
+		}
+	}
+	handle(c.hold, func(_ context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
 		if m.Account == "closed" {
 			return ok{}, skald.Refuse("closed", "the account is closed")
 		}
@@ -171,11 +211,30 @@ func (b *bank) branch(name string, c counter) {
 		tx.Put("pending", m.Account, "")
 		return ok{}, nil
 	}
-	service.HandleCommand(s, c.free, leave)
-	service.HandleCommand(s, c.settle, func(ctx context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
+	handle(c.free, leave)
+	handle(c.settle, func(ctx context.Context, tx *skaldtest.Tx, m mark) (ok, error) {
 		b.writes.Add(1)
 		return leave(ctx, tx, m)
 	})
+}
+
+// oneByOne handles the commands of a batch one after the other.
+func oneByOne(one func(context.Context, *skaldtest.Tx, mark) (ok, error)) func(context.Context, *skaldtest.Tx, []*service.Request[mark, ok]) error {
+	return func(ctx context.Context, tx *skaldtest.Tx, requests []*service.Request[mark, ok]) error {
+		for _, r := range requests {
+			answer, err := one(ctx, tx, r.Content)
+			refusal, refused := skald.AsRefusal(err)
+			switch {
+			case refused:
+				r.Refuse(refusal)
+			case err != nil:
+				return err
+			default:
+				r.Answer(answer)
+			}
+		}
+		return nil
+	}
 }
 
 func (b *bank) clear(_ context.Context, _ *skaldtest.Tx, m mark) (ok, error) {
@@ -254,8 +313,16 @@ func (b *bank) nothingLeft() {
 	}
 }
 
-// Fault case 65: A then B, and B then A, over two services.
+// A then B, and B then A, over two services.
+//
+// Faults: 65.
 func TestSagasThatLockInOppositeOrdersAllEnd(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { lockInOppositeOrders(t) })
+	t.Run("together", func(t *testing.T) { lockInOppositeOrders(t, func(b *bank) { b.batched = true }) })
+}
+
+func lockInOppositeOrders(t *testing.T, options ...func(*bank)) {
+	t.Helper()
 	pairs := 500
 	if testing.Short() {
 		pairs = 50
@@ -293,7 +360,7 @@ func TestSagasThatLockInOppositeOrdersAllEnd(t *testing.T) {
 		}
 		b.nothingLeft()
 		b.t.Logf("%d sagas ended in %s; started again %d times, one of them %d times", ended, time.Since(began).Round(time.Millisecond), rounds, most)
-	})
+	}, options...)
 }
 
 func count(lines []string, what string) int {

@@ -216,6 +216,15 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
+// Stepper starts the service for a test that makes its batches itself (skaldtest.Interleave), in place of
+// [Service.Run].
+func (s *Service) Stepper(ctx context.Context) (*inbox.Stepper, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return s.consumer.Stepper(ctx)
+}
+
 func (s *Service) check(ctx context.Context) error {
 	s.fault(s.engine.Check(ctx))
 	if s.engine.Active() {

@@ -62,6 +62,24 @@
 // The saga's own service is called explored, and each participant by its channel. [Replay] runs such
 // a script again: put it into a test, mend the definition, and it stays mended.
 //
+// # Sagas beside each other
+//
+// [Interleave] runs several sagas, with the services and handlers that they have, in every order in which their messages
+// may arrive; in each of these with a refusal, a cancel or a deadline at every step, or without ([Interleaving.Aborts]). It
+// fails the test when one saga disturbs another: see [Anomaly] for what that means, and docs/guide/isolation.md for what
+// helps. It fails as well when a rule of the [Scene] is broken in the end, when what the scene wants to do can come in no interleaving, when a saga never
+// ends or is parked, when a message is parked or held for ever, and when a lock is left.
+//
+// Interleavings that come to the same state, and have done the same to each item in the same order, are played on together, and counted
+// one by one. Where there are too many states, courses are drawn by random priorities instead: the sagas take turns by
+// priority, and at random moments the one whose turn it is falls behind all others (Burckhardt et al., 2010). The seed is in
+// the configuration and in what is printed.
+//
+// Messages are handled one in a batch: several in one are handled in some order as well, and nobody sees anything in between.
+// Handlers take a *[Tx]; what they read and write by it is what is looked at, a row being an item. [Tx.Add] is the
+// commutative update. Handlers must be deterministic, and data must not contain random ids other than those of sagas.
+// [ReplayInterleaving] runs a script again, as Replay does.
+//
 // # Time
 //
 // The twins read time.Now and wait on channels, never in a loop and never under a mutex.

@@ -62,14 +62,6 @@ func (w *world) actions(m *moment) []action {
 	return append(all, w.outside(m)...)
 }
 
-// reader is the service that reads a channel.
-func (w *world) reader(channel string) *node {
-	if channel == homeReplies {
-		return w.home
-	}
-	return w.node(channel)
-}
-
 // waiting lists all that is under way to a service, in an order in which it may arrive.
 func (w *world) waiting(m *moment, n *node) []flying {
 	var waiting []flying
@@ -250,6 +242,9 @@ func (w *world) choices(m *moment, called []call, a action) []choice {
 	var all []choice
 	for _, c := range called {
 		for _, code := range w.refusals(c) {
+			if !c.local && rounds(m) >= exploredRounds && slices.Contains(w.step(c.step).Do.Again, code) {
+				continue
+			}
 			all = append(all, choice{c, refuses + code})
 		}
 		if a.fails && (w.config.failures == 0 || m.failures < w.config.failures) {
@@ -269,6 +264,18 @@ func (w *world) refusals(c call) []string {
 		return s.Undo.Refusals
 	}
 	return s.Do.Refusals
+}
+
+// exploredRounds is how often a saga starts again in one course.
+const exploredRounds = 1
+
+// rounds is how often the saga has started again.
+func rounds(m *moment) int {
+	if len(m.sagas) == 0 {
+		return 0
+	}
+	in := decodeInstance(m.sagas[0])
+	return in.Round
 }
 
 // outcomes tells how the calls of an action ended.

@@ -14,7 +14,14 @@ import (
 // check holds a moment to what is promised of every one.
 func (w *world) check(before, m *moment) error {
 	for i := len(before.effects); i < len(m.effects); i++ {
-		if err := w.checkEffect(m.effects[:i], m.effects[i]); err != nil {
+		earlier := m.effects[:i]
+		if round := rounds(m); round > 0 {
+			earlier = w.open(earlier)
+			if times := count(m.effects[:i], m.effects[i]); times > round {
+				return fmt.Errorf("%s had its effect %d times, in %d rounds", m.effects[i], times+1, round+1)
+			}
+		}
+		if err := w.checkEffect(earlier, m.effects[i]); err != nil {
 			return err
 		}
 	}
@@ -26,11 +33,33 @@ func (w *world) check(before, m *moment) error {
 		}
 	}
 	for i := range before.sagas {
-		if err := checkStatus(before.sagas[i], m.sagas[i]); err != nil {
+		if err := checkStatus(before.sagas[i], m.sagas[i], rounds(m) > rounds(before)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// count is how often the same has had its effect.
+func count(effects []effect, e effect) int {
+	same := slices.DeleteFunc(slices.Clone(effects), func(b effect) bool { return b.action != e.action || b.step != e.step })
+	return len(same)
+}
+
+// open leaves out what a saga that starts again does once more: what was undone, and what leaves nothing behind.
+func (w *world) open(effects []effect) []effect {
+	var left []effect
+	for _, e := range effects {
+		if s := w.step(e.step); s.Undo == nil && s.Class == saga.ClassCompensatable && !slices.Contains(w.config.leaves, e.step) {
+			continue
+		}
+		if i := slices.IndexFunc(left, func(b effect) bool { return isUndo(e) && !isUndo(b) && b.step == e.step }); i >= 0 {
+			left = slices.Delete(left, i, i+1)
+			continue
+		}
+		left = append(left, e)
+	}
+	return left
 }
 
 // checkEffect holds an effect to those before it.
@@ -89,8 +118,8 @@ func (w *world) beside(one, other string) bool {
 }
 
 // checkStatus refuses what no saga may do.
-func checkStatus(before, now *saga.Record) error {
-	if before.Status == now.Status {
+func checkStatus(before, now *saga.Record, again bool) error {
+	if before.Status == now.Status || again && before.Status == saga.Compensating && now.Status == saga.Running {
 		return nil
 	}
 	legal := map[saga.Status][]saga.Status{
@@ -175,8 +204,8 @@ func (w *world) checkSaga(m *moment, d *saga.Description, r *saga.Record) error 
 
 // checkStep holds a step's effects to how its saga ended.
 func (w *world) checkStep(m *moment, r *saga.Record, in *machine.Instance, s *saga.DescribedStep) error {
-	landed := slices.ContainsFunc(m.effects, func(e effect) bool { return e.action == skald.ActionDo && e.step == s.Name })
-	undone := slices.ContainsFunc(m.effects, func(e effect) bool { return isUndo(e) && e.step == s.Name })
+	did, undid := count(m.effects, effect{call: call{step: s.Name, action: skald.ActionDo}}), count(m.effects, effect{call: call{step: s.Name, action: skald.ActionUndo}})
+	landed, undone := did > 0, undid > 0 && undid >= did
 	skipped := slices.ContainsFunc(in.Steps, func(p machine.Progress) bool { return p.Step == s.Name && p.State == machine.Skipped })
 	if s.Do.Child != "" {
 		landed, undone = childEnded(m, s)

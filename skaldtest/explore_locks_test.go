@@ -46,8 +46,39 @@ func locking(released bool) saga.Definition[locked] {
 	return d
 }
 
+// A lock that a local step takes is released by a command to the saga's own service.
+func byItsOwnCommand() saga.Definition[locked] {
+	d := locking(true)
+	noted := lockable("noted", "", note)
+	noted.Channel = "explored.own"
+	d.Retriable[1].Do = saga.Call(noted, itself)
+	return d
+}
+
 func TestASagasLocksEndWithItInEveryCourse(t *testing.T) {
+	t.Run("released by a command to its own service", func(t *testing.T) { skaldtest.Explore(t, byItsOwnCommand()) })
 	for name, released := range map[string]bool{"released by its steps": true, "swept up": false} {
 		t.Run(name, func(t *testing.T) { skaldtest.Explore(t, locking(released)) })
+	}
+}
+
+// startsAgain does so at a refusal of the one call, and of the other.
+func startsAgain() saga.Definition[locked] {
+	again := func(name string, locks skald.Resource) saga.CallAction[locked, locked] {
+		command := lockable(name, locks, "")
+		command.Refusals = append(command.Refusals, "changed")
+		return saga.Call(command, itself).Again("changed")
+	}
+	d := locking(true)
+	d.Compensatable[1].Do = again("take", thing)
+	d.Compensatable = append([]saga.Compensatable[locked]{{Name: "look", Do: saga.Call(lockable("look", "", ""), itself)}}, d.Compensatable...)
+	d.Pivot.Do = again("decide", "")
+	return d
+}
+
+func TestASagaThatStartsAgainKeepsItsPromisesInEveryCourse(t *testing.T) {
+	explored, plain := skaldtest.Explore(t, startsAgain()), skaldtest.Explore(t, locking(true))
+	if explored.Endings[saga.Completed] <= 2*plain.Endings[saga.Completed] {
+		t.Errorf("completed in %d ways; where it never starts again in %d", explored.Endings[saga.Completed], plain.Endings[saga.Completed])
 	}
 }

@@ -3,6 +3,7 @@ package skaldtest
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -78,6 +79,19 @@ func fly(m skald.Message) flying {
 	return flying{m, name}
 }
 
+// fly is fly of a message that the saga may tell from others of its kind: a refusal at which it starts again is another than
+// one that ends it.
+func (w *world) fly(m skald.Message) flying {
+	f := fly(m)
+	var refusal skald.Refusal
+	again := w.step(m.Headers.Get(skald.HeaderStep)).Do.Again
+	if len(again) > 0 && m.Kind == skald.KindReply && m.Headers.Get(skald.HeaderOutcome) == skald.OutcomeRefused &&
+		json.Unmarshal(m.Payload, &refusal) == nil && slices.Contains(again, refusal.Code) {
+		f.name += " (to start again)"
+	}
+	return f
+}
+
 // began is when the virtual clock starts: later than what the stores' own clock says, so that
 // what they make due at once is due.
 var began = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -110,7 +124,7 @@ func (w *world) enter(m *moment) {
 func (w *world) leave(m *moment, a action) (*moment, error) {
 	n, next := a.node, *m
 	next.now, next.late, next.cancelled = a.now, m.late || a.late, m.cancelled || a.cancels
-	next.publish(n)
+	w.publish(&next, n)
 	n.at = n.store.Snapshot()
 	next.databases, next.landed = slices.Clone(m.databases), slices.Clone(m.landed)
 	next.held = slices.Clone(m.held)
@@ -149,9 +163,9 @@ func (w *world) readSagas() ([]*saga.Record, error) {
 }
 
 // publish moves what the batch has put into the outbox to what is under way, as the relay does.
-func (m *moment) publish(n *node) {
+func (w *world) publish(m *moment, n *node) {
 	for _, message := range n.store.Outbox() {
-		f := fly(message)
+		f := w.fly(message)
 		i := slices.IndexFunc(m.flight, func(l lineup) bool {
 			return l.channel == message.Channel && l.messages[0].message.OrderKey() == message.OrderKey()
 		})
@@ -262,7 +276,7 @@ func (w *world) printNode(m *moment, i int) string {
 	for key, queue := range tables.locks.rows {
 		for _, r := range queue {
 			owner := slices.IndexFunc(m.sagas, func(s *saga.Record) bool { return s.ID == r.Root })
-			lines = append(lines, fmt.Sprintf("lock %s %d %d %d %s %q %t", key, r.Place, owner, r.Round, r.Name, r.Step, r.Message.IsZero()))
+			lines = append(lines, fmt.Sprintf("lock %s %d %d %d %d %s %q %t", key, r.Place, owner, r.Round, r.Uses, r.Name, r.Step, r.Message.IsZero()))
 		}
 	}
 	handled := 0

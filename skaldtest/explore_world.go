@@ -25,7 +25,8 @@ type world struct {
 	description *saga.Description
 	steps       map[string]*exploredStep
 	home        *node
-	nodes       []*node // home first
+	nodes       []*node         // home first
+	atHome      map[string]bool // channels that the saga's own service reads
 	engine      *saga.Engine
 	start       func(ctx context.Context, tx skald.Tx) error
 	cancel      func(ctx context.Context, tx skald.Tx) error
@@ -84,6 +85,7 @@ func (w *world) name() error {
 			w.config.signals = append(w.config.signals, signal{step.Name, step.Do.Content})
 		}
 	}
+	w.findHome()
 	slices.SortStableFunc(w.config.signals, func(a, b signal) int { return cmp.Compare(a.step, b.step) })
 	return nil
 }
@@ -184,13 +186,32 @@ func (w *world) participants(logger *slog.Logger) error {
 	return nil
 }
 
+// findHome finds the channels of commands about what local steps lock: a resource is one service's, so that
+// these are the saga's own service's, in the database of its sagas.
+func (w *world) findHome() {
+	w.atHome = map[string]bool{homeReplies: true}
+	own := map[skald.Resource]bool{}
+	for _, s := range w.steps {
+		if s.Do.Command == "" && s.Do.Locks != "" {
+			own[s.Do.Locks] = true
+		}
+	}
+	for _, s := range w.steps {
+		for _, a := range []*saga.DescribedAction{&s.Do, s.Undo} {
+			if a != nil && a.Command != "" && (own[a.Locks] || own[a.Unlocks]) {
+				w.atHome[a.Channel] = true
+			}
+		}
+	}
+}
+
 func (w *world) participant(a *saga.DescribedAction, logger *slog.Logger) error {
-	if w.node(a.Channel) == nil {
+	if w.reader(a.Channel) == nil {
 		if err := w.addNode(a.Channel, logger); err != nil {
 			return err
 		}
 	}
-	return w.node(a.Channel).consumer.Register(inbox.Registration{
+	return w.reader(a.Channel).consumer.Register(inbox.Registration{
 		Channel: a.Channel, Type: a.Command, Version: a.Version, Locks: a.Locks, Unlocks: a.Unlocks,
 		Declared: func(code string) bool { return slices.Contains(a.Refusals, code) },
 		Handle: func(_ context.Context, tx skald.Tx, m *skald.Message) (any, error) {
@@ -213,9 +234,13 @@ func (w *world) addNode(name string, logger *slog.Logger) error {
 	return err
 }
 
-func (w *world) node(name string) *node {
+// reader is the service that reads a channel.
+func (w *world) reader(channel string) *node {
+	if w.atHome[channel] {
+		return w.home
+	}
 	for _, n := range w.nodes {
-		if n.name == name {
+		if n.name == channel {
 			return n
 		}
 	}

@@ -36,6 +36,8 @@ type Store struct {
 	db      *database
 	crash   sync.Once
 	crashed chan struct{}
+	// recorder notes what transactions read and write; nil for nobody.
+	recorder *recorder
 }
 
 // NewStore returns an empty database.

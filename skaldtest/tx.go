@@ -22,6 +22,8 @@ type Tx struct {
 	view    *view
 	runtime bool // began by the runtime, which ends it
 	queued  []func() error
+	// recorder notes reads and writes; nil for nobody.
+	recorder *recorder
 
 	// Guarded by the database's mu.
 	state  txState
@@ -64,7 +66,8 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 		<-s.db.writer
 		return nil, err
 	}
-	s.db.open = &Tx{store: s, view: newView(&s.db.tables)}
+	s.db.open = &Tx{store: s, view: newView(&s.db.tables), recorder: s.recorder}
+	s.recorder.begin()
 	return s.db.open, nil
 }
 
@@ -72,25 +75,31 @@ func (s *Store) begin(ctx context.Context) (*Tx, error) {
 func (tx *Tx) Get(table, key string) (string, bool) {
 	tx.store.db.mu.RLock()
 	defer tx.store.db.mu.RUnlock()
-	return tx.view.business.get(businessKey{table, key})
+	value, ok := tx.view.business.get(businessKey{table, key})
+	tx.recorder.note(OperationRead, table, key, value)
+	return value, ok
 }
 
 // List returns a table as the transaction sees it, by key.
 func (tx *Tx) List(table string) map[string]string {
 	tx.store.db.mu.RLock()
 	defer tx.store.db.mu.RUnlock()
-	return tx.view.list(table)
+	rows := tx.view.list(table)
+	tx.noteList(table, rows)
+	return rows
 }
 
 // Put writes a value. It panics after Commit; after a rollback it has no effect.
 func (tx *Tx) Put(table, key, value string) {
 	tx.mustNotBeCommitted()
+	tx.notePut(table, key, value)
 	tx.view.business.put(businessKey{table, key}, value)
 }
 
 // Delete removes a value. It panics after Commit; after a rollback it has no effect.
 func (tx *Tx) Delete(table, key string) {
 	tx.mustNotBeCommitted()
+	tx.noteDelete(table, key)
 	tx.view.business.delete(businessKey{table, key})
 }
 
@@ -191,8 +200,9 @@ func (tx *Tx) end(state txState) {
 // batch is the runtime's side of a transaction.
 type batch struct {
 	tx *Tx
-	// savepoint is the length of the journal at the savepoint, -1 when there is none.
-	savepoint int
+	// savepoint is the length of the journal at the savepoint, -1 when there is none; noted that of
+	// what the recorder has.
+	savepoint, noted int
 }
 
 // Tx implements [inbox.Batch].
@@ -232,7 +242,7 @@ func (b *batch) Savepoint(ctx context.Context) error {
 		if b.savepoint >= 0 {
 			return errors.New("skaldtest: there is a savepoint already")
 		}
-		b.savepoint = len(v.journal.undo)
+		b.savepoint, b.noted = len(v.journal.undo), b.tx.recorder.length()
 		return nil
 	})
 }
@@ -245,7 +255,10 @@ func (b *batch) Release(ctx context.Context) error {
 // RollbackTo implements [inbox.Batch].
 func (b *batch) RollbackTo(ctx context.Context) error {
 	b.tx.mend()
-	return b.endSavepoint(ctx, func(v *view) { v.journal.rollbackTo(b.savepoint) })
+	return b.endSavepoint(ctx, func(v *view) {
+		v.journal.rollbackTo(b.savepoint)
+		b.tx.recorder.rollbackTo(b.noted)
+	})
 }
 
 func (b *batch) endSavepoint(ctx context.Context, fn func(v *view)) error {

@@ -2,18 +2,29 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
-// maxRounds is how often an instance starts again at most. Nobody should come near it: by wait-die a saga
-// starts again once for each lock at which it meets an older one, and is the oldest some day. It bounds
-// those that start again because a value has changed.
-const maxRounds = 100
+// maxRounds is how often an instance starts again at most because of a value that has changed. Because of locks it starts
+// again as often as it has to: by wait-die that is bounded by how many older sagas there are (docs/model/locks.pml), and
+// it is the oldest some day.
+const maxRounds = 10
 
-// mayStartAgain reports whether a refusal at a step may have the instance start again: only while it goes forward,
+// MayStartAgain reports whether a refusal at a step may have the instance start again: only while it goes forward,
 // before the pivot is decided, and nobody has cancelled it.
-func (r *run) mayStartAgain(step string) bool {
-	return r.in.Status == Running && r.in.Cancel == "" && r.in.Round < maxRounds && r.step(step).Class != Retriable
+func (d *Definition) MayStartAgain(in *Instance, a Answer) bool {
+	behind := slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Name == a.Step && s.Class == Retriable })
+	return in.Status == Running && in.Cancel == "" && (a.Lock != "" || in.Round < maxRounds) && !behind
+}
+
+// pause is how long an instance waits before it starts again because of a value: the first time not at all, and then ever
+// longer, because whoever keeps a copy of the value may be behind.
+func pause(round int) time.Duration {
+	if round <= 1 {
+		return 0
+	}
+	return min(100*time.Millisecond<<min(round-2, 10), 10*time.Second)
 }
 
 // again undoes what was done, to start again. The saga's deadline stays.
@@ -27,11 +38,15 @@ func (r *run) again(a Answer) {
 func (r *run) undone() {
 	r.in.Round++
 	r.in.Status, r.in.Refusal = Running, ""
+	if wait := pause(r.in.Round); r.in.Again.Lock == "" && wait > 0 {
+		r.in.Again = &Again{Step: r.in.Again.Step, Until: r.now.Add(wait)}
+		return
+	}
 	if r.in.Again.Lock == "" {
 		r.rewind()
 		return
 	}
-	r.in.Again = &Again{r.in.Again.Step, r.in.Again.Lock, true}
+	r.in.Again = &Again{Step: r.in.Again.Step, Lock: r.in.Again.Lock, Reserving: true}
 	r.record(r.in.Again.Step, WhatReserve, r.in.Reason)
 	r.effects = append(r.effects, Perform{Step: r.in.Again.Step, Action: Reserve, Attempt: r.in.Round, Lock: r.in.Again.Lock})
 }

@@ -32,6 +32,10 @@ func (r *run) apply(event Event) error {
 	case Rewound:
 		r.forward()
 		return nil
+	case Queue:
+		r.in.progress(e.Step).State = Queued
+		r.record(e.Step, WhatReserve, "")
+		return nil
 	default:
 		return fmt.Errorf("unknown event %T", event)
 	}
@@ -67,7 +71,7 @@ func (r *run) answer(a Answer) error {
 		p.State = Undone
 		r.record(a.Step, WhatUndone, "")
 		r.proceed()
-	case a.Refused && a.Again && r.mayStartAgain(a.Step):
+	case a.Refused && a.Again && r.definition.MayStartAgain(&r.in, a):
 		p.State = Refused
 		what := WhatRefused
 		if a.Lock != "" {

@@ -45,7 +45,7 @@ func (r *run) retreat(s *Step) bool {
 	switch {
 	case p == nil:
 		return true
-	case p.State == Sent:
+	case p.State == Sent || p.State == Queued:
 		return r.abandon(s, p)
 	case p.State == Done || p.State == Unknown:
 		if s.Undo {
@@ -63,8 +63,16 @@ func (r *run) retreat(s *Step) bool {
 func (r *run) abandon(s *Step, p *Progress) bool {
 	p.DueAt = time.Time{}
 	switch {
+	case s.Kind == Wait && r.in.Again != nil: // its turn comes again, and what it waits for may come before
+		p.State = ""
+		return true
 	case s.Kind == Wait: // it leaves nothing
 		p.State = Refused
+		return true
+	case p.State == Queued: // it has not run
+		p.State = Refused
+		r.record(s.Name, WhatWithdrawn, "")
+		r.perform(s, p, Bar, Local)
 		return true
 	case s.Kind == Child:
 		r.bar(s, p, r.in.Reason)

@@ -17,6 +17,9 @@ func (r *run) due() time.Time {
 		}
 	}
 	earlier(r.in.Deadline)
+	if r.in.Again != nil {
+		earlier(r.in.Again.Until)
+	}
 	for i := range r.in.Steps {
 		earlier(r.in.Steps[i].DueAt)
 	}
@@ -32,6 +35,9 @@ func (r *run) timeout() {
 		}
 		p.DueAt = time.Time{}
 		r.late(r.step(p.Step), p)
+	}
+	if r.in.Status == Running && r.in.Again != nil && passed(r.in.Again.Until) && !passed(r.in.Deadline) {
+		r.rewind()
 	}
 	if r.in.Status == Running && passed(r.in.Deadline) {
 		r.record("", WhatTimedOut, "")
@@ -93,12 +99,12 @@ func (r *run) decided() bool {
 	return false
 }
 
-// stop compensates, or has the pivot decide if that was sent.
+// stop compensates, or has the pivot decide if that was sent. One that waits for a lock has not run.
 func (r *run) stop(reason string) {
 	for i := range r.in.Steps {
 		p := &r.in.Steps[i]
 		s := r.step(p.Step)
-		if s.Class != Pivot || s.Kind == Wait || !p.State.awaited() {
+		if s.Class != Pivot || s.Kind == Wait || p.State == Queued || !p.State.awaited() {
 			continue
 		}
 		r.in.Deadline = time.Time{}

@@ -36,6 +36,9 @@ type Timeout struct{}
 // Cancel asks from outside that what was done be undone.
 type Cancel struct{ Detail string }
 
+// Queue says that a local step waits for a lock. Its answer comes later.
+type Queue struct{ Step string }
+
 // Rewound says that the instance's state is what it was at its start.
 type Rewound struct{}
 
@@ -49,12 +52,14 @@ func (Timeout) event() {}
 func (Cancel) event()  {}
 func (Resume) event()  {}
 func (Rewound) event() {}
+func (Queue) event()   {}
 
 // Effect is what the engine has to carry out, in order.
 type Effect interface{ effect() }
 
 // Perform carries out a step's action: a command is sent, a child is started or cancelled, or a local
-// function is run and its result fed back as an Answer before anything else.
+// function is run and its result fed back as an Answer, or a Queue, before anything else. The bar of a local step has it wait
+// for its lock no more.
 type Perform struct {
 	Step    string
 	Action  Action
@@ -105,6 +110,7 @@ const (
 	WhatIgnored   = "reply ignored"
 	WhatLocked    = "met a lock"
 	WhatReserve   = "lock awaited"
+	WhatWithdrawn = "lock awaited no more"
 	WhatAgain     = "started again"
 )
 

@@ -94,6 +94,7 @@ type StepState string
 // The states of a step.
 const (
 	Sent    StepState = "sent"    // no answer yet
+	Queued  StepState = "queued"  // a local step that waits for a lock, before it runs
 	Done    StepState = "done"    // landed
 	Refused StepState = "refused" // did not land
 	Skipped StepState = "skipped" // its condition did not hold
@@ -109,7 +110,7 @@ const (
 )
 
 // awaited reports whether an answer moves the step on.
-func (s StepState) awaited() bool { return s == Sent || s == Barring || s == Undoing }
+func (s StepState) awaited() bool { return s == Sent || s == Queued || s == Barring || s == Undoing }
 
 // Progress is one step of an instance. Steps are known by name, never by index.
 type Progress struct {
@@ -159,12 +160,14 @@ type Again struct {
 	Lock string `json:"lock,omitempty"`
 	// Reserving says that all is undone, and the lock is awaited.
 	Reserving bool `json:"reserving,omitempty"`
+	// Until is when it starts, once all is undone and no lock is awaited.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // At names the steps at which the instance stands: those it is parked at, or else those whose
 // answer it waits for. It is empty when there are none.
 func (in *Instance) At() string {
-	if in.Again != nil && in.Again.Reserving {
+	if in.Again != nil && in.Status == Running {
 		return in.Again.Step
 	}
 	stands := StepState.awaited
@@ -190,7 +193,7 @@ func (in *Instance) Counts(a Answer) bool {
 	}
 	switch a.Action {
 	case Do:
-		return (p.State == Sent || p.State == Barring) && p.Do == a.Attempt
+		return (p.State == Sent || p.State == Queued || p.State == Barring) && p.Do == a.Attempt
 	case Undo:
 		return p.State == Undoing && p.Undo == a.Attempt
 	case Bar:
@@ -202,9 +205,10 @@ func (in *Instance) Counts(a Answer) bool {
 	}
 }
 
-// Takes reports whether a signal for a wait changes anything, now or when the wait's turn comes.
+// Takes reports whether a signal for a wait changes anything, now or when the wait's turn comes, perhaps after the
+// instance has started again.
 func (in *Instance) Takes(step string) bool {
-	if in.Backward || in.Status != Running && in.Status != Parked {
+	if in.Again == nil && (in.Backward || in.Status != Running && in.Status != Parked) {
 		return false
 	}
 	p := in.progress(step)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/inbox"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/store/postgres"
 )
@@ -69,5 +70,48 @@ func BenchmarkEmptyBatch(b *testing.B) {
 		_, err = store.Handled(ctx, batch.Tx(), "kitchen", []skald.ID{skald.NewID()})
 		must(b, err)
 		must(b, batch.Commit(ctx))
+	}
+}
+
+// BenchmarkLocks is what semantic locks add to a batch of 64 commands: their queues are looked at together
+// with the barriers, and each lock is taken in one batch and released in the next.
+func BenchmarkLocks(b *testing.B) {
+	const n = 64
+	for name, locked := range map[string]int{"none": 0, "64": n} {
+		b.Run(name, func(b *testing.B) {
+			store := fresh(b)
+			ctx := context.WithoutCancel(b.Context())
+			var keys []lock.Key
+			var rows []lock.Row
+			number := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				barriers := barrierKeys(n)
+				if number++; number%2 == 1 {
+					keys = make([]lock.Key, locked)
+					for i := range keys {
+						keys[i] = lock.Key{Resource: "kitchen.ticket", Key: barriers[i].Saga.String()}
+					}
+					rows = lockRows(keys)
+				}
+				batch, err := store.Begin(ctx)
+				must(b, err)
+				known, err := store.Look(ctx, batch.Tx(), "kitchen", inbox.Question{Barriers: barriers, Locks: keys})
+				must(b, err)
+				recorded := make([]inbox.Barrier, n)
+				for i := range recorded {
+					recorded[i] = inbox.Barrier{BarrierKey: barriers[i], State: inbox.BarrierDone}
+				}
+				must(b, store.SaveBarriers(ctx, batch.Tx(), time.Now(), recorded))
+				if len(known.Locks) > 0 {
+					must(b, store.DeleteLocks(ctx, batch.Tx(), known.Locks))
+				} else {
+					must(b, store.SaveLocks(ctx, batch.Tx(), rows))
+				}
+				must(b, batch.Commit(ctx))
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N), "µs/batch")
+			b.ReportMetric(float64(read[int](b, store, "SELECT pg_total_relation_size('skald_locks') / 1024")), "KiB")
+		})
 	}
 }

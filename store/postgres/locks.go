@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	findLocks = "SELECT resource, key, root, place, round, saga, name, step, grp, message, since FROM skald_find_locks($1, $2)"
+	findLocks = "SELECT resource, key, root, place, round, saga, name, step, uses, grp, message, since FROM skald_find_locks($1, $2)"
 	lockedBy  = "SELECT resource, key FROM skald_locked_by($1)"
-	saveLocks = `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, grp, message, since)
-SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::text[],
-$10::uuid[], $11::timestamptz[])`
+	saveLocks = `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, uses, grp, message, since)
+SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::bigint[], $10::text[],
+$11::uuid[], $12::timestamptz[])`
 	deleteLocks = "SELECT skald_delete_locks($1, $2, $3)"
 	wakeHeld    = "UPDATE skald_held SET next_attempt = 'epoch' WHERE grp = $1 AND state = 'retrying' AND id = ANY ($2)"
-	listLocks   = `SELECT resource, key, root, place, round, saga, name, step, grp, message, since FROM skald_locks
+	listLocks   = `SELECT resource, key, root, place, round, saga, name, step, uses, grp, message, since FROM skald_locks
 WHERE (resource, key) IN (SELECT DISTINCT resource, key FROM skald_locks
 WHERE (resource, key) > ($1, $2) AND ($3 = '' OR resource = $3) ORDER BY resource, key LIMIT $4)
 ORDER BY resource, key, place`
@@ -83,7 +83,7 @@ func findQueues(keys []lock.Key, found *[]lock.Row) question {
 // lockFields are what a row is scanned into.
 func lockFields(l *lock.Row) []any {
 	return []any{
-		(*string)(&l.Resource), &l.Key.Key, (*idColumn)(&l.Root), &l.Place, &l.Round, (*idColumn)(&l.Saga), &l.Name, &l.Step, &l.Group,
+		(*string)(&l.Resource), &l.Key.Key, (*idColumn)(&l.Root), &l.Place, &l.Round, (*idColumn)(&l.Saga), &l.Name, &l.Step, &l.Uses, &l.Group,
 		(*idColumn)(&l.Message), (*momentColumn)(&l.Since),
 	}
 }
@@ -115,15 +115,15 @@ func (s *Store) SaveLocks(ctx context.Context, tx skald.Tx, rows []lock.Row) err
 	n := len(rows)
 	resources, keys := lockArrays(n, func(i int) *lock.Key { return &rows[i].Key })
 	roots, sagas, messages := make([][16]byte, n), make([][16]byte, n), make([]pgtype.UUID, n)
-	places, rounds, since := make([]int64, n), make([]int64, n), make([]time.Time, n)
+	places, rounds, uses, since := make([]int64, n), make([]int64, n), make([]int64, n), make([]time.Time, n)
 	names, steps, groups := make([]string, n), make([]string, n), make([]string, n)
 	for i := range rows {
 		r := &rows[i]
 		roots[i], sagas[i], messages[i] = r.Root, r.Saga, pgtype.UUID{Bytes: r.Message, Valid: !r.Message.IsZero()}
-		places[i], rounds[i], since[i] = int64(r.Place), int64(r.Round), moment(r.Since)
+		places[i], rounds[i], uses[i], since[i] = int64(r.Place), int64(r.Round), int64(r.Uses), moment(r.Since)
 		names[i], steps[i], groups[i] = storable(r.Name), storable(r.Step), r.Group
 	}
-	return x.exec(ctx, doing, saveLocks, resources, keys, roots, places, rounds, sagas, names, steps, groups, messages, since)
+	return x.exec(ctx, doing, saveLocks, resources, keys, roots, places, rounds, sagas, names, steps, uses, groups, messages, since)
 }
 
 // DeleteLocks implements [lock.Store].

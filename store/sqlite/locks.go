@@ -10,14 +10,14 @@ import (
 )
 
 // lockColumns are what scanLock reads.
-const lockColumns = "resource, key, root, place, round, saga, name, step, grp, message, since"
+const lockColumns = "resource, key, root, place, round, saga, name, step, uses, grp, message, since"
 
 var (
 	findLocks = newBulk("SELECT "+lockColumns+" FROM skald_locks WHERE (resource, key) IN (VALUES ", "(?, ?)", ") ORDER BY resource, key, place")
 	lockedBy  = newStatement("SELECT resource, key FROM skald_locks WHERE root = ? ORDER BY resource, key")
-	saveLocks = newBulk("INSERT INTO skald_locks ("+lockColumns+") VALUES ", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ` ON CONFLICT DO UPDATE SET
+	saveLocks = newBulk("INSERT INTO skald_locks ("+lockColumns+") VALUES ", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", ` ON CONFLICT DO UPDATE SET
 place = excluded.place, round = excluded.round, saga = excluded.saga, name = excluded.name, step = excluded.step,
-grp = excluded.grp, message = excluded.message, since = excluded.since`)
+uses = excluded.uses, grp = excluded.grp, message = excluded.message, since = excluded.since`)
 	deleteLocks = newBulk("DELETE FROM skald_locks WHERE (resource, key, root) IN (VALUES ", "(?, ?, ?)", ")")
 	wakeHeld    = newBulk("UPDATE skald_held SET next_attempt = 0 WHERE grp = ? AND state = 'retrying' AND id IN (", "?", ")")
 	listLocks   = newStatement("SELECT " + lockColumns + ` FROM skald_locks WHERE (resource, key) IN (
@@ -32,7 +32,7 @@ func scanLocks(list *[]lock.Row) func(*sql.Rows) error {
 		var r lock.Row
 		var message []byte
 		err := rows.Scan(&r.Resource, &r.Key.Key, (*idColumn)(&r.Root), &r.Place, &r.Round, (*idColumn)(&r.Saga),
-			&r.Name, &r.Step, &r.Group, &message, (*momentColumn)(&r.Since))
+			&r.Name, &r.Step, &r.Uses, &r.Group, &message, (*momentColumn)(&r.Since))
 		if err == nil && message != nil {
 			err = (*idColumn)(&r.Message).Scan(message)
 		}
@@ -91,7 +91,7 @@ func (s *Store) SaveLocks(ctx context.Context, tx skald.Tx, rows []lock.Row) err
 			if !r.Message.IsZero() {
 				message = r.Message[:]
 			}
-			return append(bindLock(args, r), int64(r.Place), int64(r.Round), r.Saga[:], r.Name, r.Step, r.Group, message, micros(r.Since))
+			return append(bindLock(args, r), int64(r.Place), int64(r.Round), r.Saga[:], r.Name, r.Step, int64(r.Uses), r.Group, message, micros(r.Since))
 		})
 	}
 	if err != nil {

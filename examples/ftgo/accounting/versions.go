@@ -64,8 +64,6 @@ func (a *accounting) record(ctx context.Context, tx *sql.Tx, order string, o ope
 		return r, skald.Refusef(accountingapi.RefusedOrderChanged, "the order has changed meanwhile: %s", err)
 	case err != nil:
 		return r, fmt.Errorf("record the operation of order %s that makes version %d: %w", order, o.Version, err)
-	case len(r.due) == 0 && len(r.file.Waiting) == len(file.Waiting):
-		return r, fmt.Errorf("order %s: the operation that makes version %d was recorded before", order, o.Version)
 	}
 	for _, d := range r.due {
 		if d.Content.ConsumerID != o.Content.ConsumerID {

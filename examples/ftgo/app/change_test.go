@@ -39,13 +39,22 @@ func (p process) change(t *testing.T, id, what, body string) {
 	}
 }
 
-// conflict asks for a cancel or a revision that is refused with 409, in words that name the state.
-func (p process) conflict(t *testing.T, id, what, body, state string) {
+// conflict asks for what is refused with 409, in words that name the state, and more.
+func (p process) conflict(t *testing.T, path, body string, words ...string) {
 	t.Helper()
-	got := p.want(t, 409, "POST", "/v1/orders/"+id+what, body)
-	if got.header.Get("Content-Type") != "application/problem+json" || !strings.Contains(got.field("detail"), state) {
-		t.Errorf("%s: %s %v, want a problem that names %s", what, got.body, got.header, state)
+	got := p.want(t, 409, "POST", path, body)
+	for _, word := range words {
+		if got.header.Get("Content-Type") != "application/problem+json" || !strings.Contains(got.field("detail"), word) {
+			t.Errorf("%s: %s %v, want a problem that says %q", path, got.body, got.header, word)
+		}
 	}
+}
+
+// unchangeable asks for a cancel and a revision of an order, which are conflicts.
+func (p process) unchangeable(t *testing.T, id string, words ...string) {
+	t.Helper()
+	p.conflict(t, "/v1/orders/"+id+cancel, "", words...)
+	p.conflict(t, "/v1/orders/"+id+revise, pies("1"), words...)
 }
 
 // shows waits until fields of an answer are as wanted: name, value, name, value. A relay that reads the
@@ -109,8 +118,7 @@ func anOrderIsCancelledUntilItIsPrepared(t *testing.T, p process) {
 		p.ends(t, id, "CANCELLED")
 		p.shows(t, "/v1/tickets/"+id, "state", "CANCELLED")
 		p.shows(t, account, "authorized", "0.00", "available", "100.00")
-		p.conflict(t, id, cancel, "", "CANCELLED")
-		p.conflict(t, id, revise, pies("1"), "CANCELLED")
+		p.unchangeable(t, id, "CANCELLED")
 		p.want(t, 409, "POST", "/v1/tickets/"+id+"/accept", "")
 	}
 
@@ -203,11 +211,11 @@ func TestARejectedOrderIsNotChanged(t *testing.T) {
 	p := start(t, t.TempDir())
 	id := p.want(t, 202, "POST", "/v1/orders", p.shop(t, "24.99").order(orderOfPies)).field("id")
 	p.ends(t, id, "REJECTED")
-	p.conflict(t, id, cancel, "", "REJECTED")
-	p.conflict(t, id, revise, pies("1"), "REJECTED")
+	p.unchangeable(t, id, "REJECTED")
 }
 
-// While a saga holds an order, and the ticket, whoever wants to change either is told so at once.
+// While a saga has locked an order, and the ticket, whoever wants to change either is told so at once, and by whom.
+// Nobody has locked an order whose creation is choreographed: then its state says it.
 //
 // Faults: 63.
 func TestWhatASagaHoldsIsAConflict(t *testing.T) {
@@ -215,40 +223,43 @@ func TestWhatASagaHoldsIsAConflict(t *testing.T) {
 	data := t.TempDir()
 	before := start(t, data)
 	s := before.shop(t, "1000.00")
-	ids := map[string]string{"CANCEL_PENDING": before.approved(t, s), "REVISION_PENDING": before.approved(t, s)}
+	cancelled, revised := before.approved(t, s), before.approved(t, s)
 	if err := before.stop(); err != nil {
 		t.Fatal(err)
 	}
 	p := start(t, data, "order", "kitchen", "gateway") // accounting does not answer
-	ids["APPROVAL_PENDING"] = p.want(t, 202, "POST", "/v1/orders", s.order(orderOfPies)).field("id")
-	parallel := p.want(t, 202, "POST", "/v1/orders", s.order(inStyle("parallel", orderOfPies))).field("id")
-	ids["PENDING"] = parallel
-	p.change(t, ids["CANCEL_PENDING"], cancel, "")
-	p.change(t, ids["REVISION_PENDING"], revise, pies("3"))
-	for state, id := range ids {
-		p.conflict(t, id, cancel, "", state)
-		p.conflict(t, id, revise, pies("1"), state)
-		if state == "APPROVAL_PENDING" || state == "PENDING" {
+	placed := func(style string) string {
+		return p.want(t, 202, "POST", "/v1/orders", s.order(inStyle(style, orderOfPies))).field("id")
+	}
+	created, parallel, choreographed := placed("orchestration"), placed("parallel"), placed("choreography")
+	p.change(t, cancelled, cancel, "")
+	p.change(t, revised, revise, pies("3"))
+	p.unchangeable(t, choreographed, "APPROVAL_PENDING")
+	for id, held := range map[string]struct{ state, saga string }{
+		created: {"APPROVAL_PENDING", "order.create"}, parallel: {"PENDING", "order.create-parallel"},
+		cancelled: {"CANCEL_PENDING", "order.cancel"}, revised: {"REVISION_PENDING", "order.revise"},
+	} {
+		p.unchangeable(t, id, held.state, "locked by saga "+held.saga+" (", "since 20")
+		if id == created || id == parallel {
 			continue
 		}
 		ticket := "/v1/tickets/" + id
-		eventually(t, "the ticket is held", func() bool { return p.want(t, 200, "GET", ticket, "").field("state") == state })
+		eventually(t, "the ticket is held", func() bool { return p.want(t, 200, "GET", ticket, "").field("state") == held.state })
 		for _, step := range []string{"accept", "preparing", "ready", "picked-up"} {
-			if got := p.want(t, 409, "POST", ticket+"/"+step, ""); !strings.Contains(got.field("detail"), state) {
-				t.Errorf("%s: %s", step, got.body)
-			}
+			p.conflict(t, ticket+"/"+step, "", held.state, "locked by saga "+held.saga+" (")
 		}
 	}
 	start(t, data, "consumer", "restaurant")
 	eventually(t, "validated", func() bool { return p.want(t, 200, "GET", "/v1/orders/"+parallel, "").field("state") == "VALIDATED" })
-	p.conflict(t, parallel, cancel, "", "VALIDATED")
-	p.conflict(t, parallel, revise, pies("1"), "VALIDATED")
+	p.unchangeable(t, parallel, "VALIDATED", "locked by saga order.create-parallel (")
+	eventually(t, "the ticket is made", func() bool { return p.send(t, "GET", "/v1/tickets/"+parallel, "").status == 200 })
+	p.conflict(t, "/v1/tickets/"+parallel+"/accept", "", "CREATE_PENDING", "locked by saga order.create-parallel (")
 	start(t, data, "accounting")
-	p.ends(t, parallel, "APPROVED")
-	p.ends(t, ids["APPROVAL_PENDING"], "APPROVED")
-	p.ends(t, ids["CANCEL_PENDING"], "CANCELLED")
-	p.ends(t, ids["REVISION_PENDING"], "APPROVED")
-	p.shows(t, "/v1/orders/"+ids["REVISION_PENDING"], "total", "37.50")
+	for _, id := range []string{created, parallel, choreographed, revised} {
+		p.ends(t, id, "APPROVED")
+	}
+	p.ends(t, cancelled, "CANCELLED")
+	p.shows(t, "/v1/orders/"+revised, "total", "37.50")
 	clean(t, data)
 }
 

@@ -3,7 +3,7 @@
 
 CREATE TABLE IF NOT EXISTS effects (
     id        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    operation TEXT   NOT NULL, -- the saga's business key: the order's id, or "id/n" for its nth cancel or revision
+    operation TEXT   NOT NULL, -- the saga's business key: the order's id, and behind a slash that of its cancel or revision
     step      TEXT   NOT NULL, -- the saga's step, or the HTTP transition
     action    TEXT   NOT NULL, -- do, undo, decline
     at        BIGINT NOT NULL  -- microseconds since 1970

@@ -3,7 +3,7 @@
 
 CREATE TABLE IF NOT EXISTS effects (
     id        INTEGER PRIMARY KEY,
-    operation TEXT    NOT NULL, -- the saga's business key: the order's id, or "id/n" for its nth cancel or revision
+    operation TEXT    NOT NULL, -- the saga's business key: the order's id, and behind a slash that of its cancel or revision
     step      TEXT    NOT NULL, -- the saga's step, or the HTTP transition
     action    TEXT    NOT NULL, -- do, undo, decline
     at        INTEGER NOT NULL  -- microseconds since 1970

@@ -27,11 +27,11 @@ var Invariants = []Invariant{
 	{2, "an order is APPROVED exactly when one live authorization and one live ticket stand behind it", approvedIsBacked},
 	{3, "nothing live stands behind a REJECTED or CANCELLED order", rejectedIsFree},
 	{4, "nothing is pending without a saga, and every saga ended or is parked with a reason", nothingPends},
-	{5, "no lock is held by a saga that has ended, and none by two", locksAreFree},
+	{5, "no lock is held, or waited for, by a saga that has ended, and none is held by two", locksAreFree},
 	{6, "an idempotency key made at most one order of its consumer", keysAreUnique},
 	{7, "every message was handled once by each subscriber, or waits where an operator sees it", messagesHandledOnce},
 	{8, "every effect happened, and happened once", effectsHappenedOnce},
-	{9, "a compensated saga was undone exactly once, in reverse order, and no other one was", undoneInReverse},
+	{9, "a compensated saga was undone exactly once, in reverse order, as was each round before a saga started again, and nothing else was", undoneInReverse},
 	{10, "every replica equals its owner's data", replicasAgree},
 }
 

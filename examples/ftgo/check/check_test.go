@@ -179,7 +179,7 @@ func build(t *testing.T) string {
 			}
 			statements = append(statements, string(schema))
 		}
-		execute(t, filepath.Join(folder, service+".db"), append(statements, world[service], choreographed[service])...)
+		execute(t, filepath.Join(folder, service+".db"), append(statements, world[service], choreographed[service], startedAgain[service])...)
 	}
 	return folder
 }
@@ -193,7 +193,7 @@ func TestASoundWorldHasNoViolations(t *testing.T) {
 	for _, v := range report.Violations {
 		t.Error(v)
 	}
-	if report.Orders != 10 || report.Sagas != 13 || report.Messages != 9 || len(report.Services) != 5 {
+	if report.Orders != 11 || report.Sagas != 16 || report.Messages != 11 || len(report.Services) != 5 {
 		t.Errorf("%+v", report)
 	}
 }
@@ -254,12 +254,23 @@ var planted = []fault{
 	{"a validated order pends without a saga", 4, "order", `UPDATE orders SET state = 'VALIDATED' WHERE id = 'o6'`, "order o6 is VALIDATED"},
 	{"parked in parallel, and its order released", 4, "order", `UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o5'`, "does not hold"},
 
+	{"an order that its saga has not locked", 4, "order", `UPDATE orders SET state = 'CANCEL_PENDING' WHERE id = 'o3'; UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o3/1'`, "has no lock on ftgo.order.order o3"},
+	{"an order for whose lock its saga waits", 4, "order", lockOrder("o3", 1, 5, "{9}") + `; UPDATE orders SET state = 'CANCEL_PENDING' WHERE id = 'o3'; UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o3/1'`, "has no lock on ftgo.order.order o3"},
+	{"an order that another saga has locked", 4, "order", lockOrder("o3", 1, 3, "NULL") + `; UPDATE orders SET state = 'CANCEL_PENDING' WHERE id = 'o3'; UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o3/1'`, "has no lock on ftgo.order.order o3"},
+
 	{"a lock held by a saga that has ended", 5, "order", `UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o2'`, "o2"},
 	{"a lock with two holders", 5, "order", `UPDATE skald_sagas SET status = 'parked';
 		INSERT INTO skald_sagas (id, name, version, key, request, status, step, reason, state, progress, trace_parent, trace_state, due_at, started_at, updated_at, revision) VALUES ({9}, 'order.cancel', 1, 'o1/1', '', 'parked', '', 'r', x'', x'', '', '', NULL, 1, 2, 9)`, "2 sagas"},
 	{"a lock held by a revision that has ended", 5, "order", `UPDATE orders SET state = 'REVISION_PENDING' WHERE id = 'o4'`, "o4"},
 	{"a validated order held by a saga that has ended", 5, "order", `UPDATE orders SET state = 'VALIDATED' WHERE id = 'o6'`, "order o6 is VALIDATED, a lock held by saga"},
 	{"a lock with two operations as holders", 5, "order", `UPDATE skald_sagas SET status = 'parked' WHERE key IN ('o4/1', 'o4/2')`, "order o4 is locked by 2 sagas"},
+
+	{"a semantic lock held by a saga that has ended", 5, "kitchen", lockTicket("o4", 1, 7, "NULL"), "ftgo.kitchen.ticket o4 is held by saga"},
+	{"a semantic lock held by a saga that nobody knows", 5, "order", lockOrder("o1", 1, 99, "NULL"), "no such saga"},
+	{"a semantic lock of another order", 5, "order", lockOrder("o1", 1, 2, "NULL") + `; UPDATE skald_sagas SET status = 'parked' WHERE key = 'o2'`, "about another order"},
+	{"a semantic lock waited for by a saga that has ended", 5, "order", lockOrder("o1", 1, 1, "NULL") + ";" + lockOrder("o1", 2, 2, "{3}") + parkFirst, "is waited for by saga 00000000-0000-0000-0000-000000000002"},
+	{"a semantic lock with a second holder", 5, "order", lockOrder("o1", 1, 1, "NULL") + ";" + lockOrder("o1", 2, 2, "NULL") + parkFirst, "held by 2 sagas at once"},
+	{"a semantic lock with two first places", 5, "order", lockOrder("o1", 1, 1, "NULL") + ";" + lockOrder("o1", 1, 2, "{3}") + parkFirst, "held by 2 sagas at once"},
 
 	{"an idempotency key used twice", 6, "order", `DROP INDEX orders_by_idempotency_key; UPDATE orders SET idempotency_key = 'k1'`, "o1, o2"},
 
@@ -313,10 +324,26 @@ var planted = []fault{
 	{"an account of an old consumer", 10, "accounting", `UPDATE accounts SET consumer_version = 0`, "account of consumer c1"},
 }
 
+// lockOrder and lockTicket put a saga into a place of a queue, with a message that waits or NULL.
+func lockOrder(order string, place, saga int, message string) string {
+	return lockOf("ftgo.order.order", order, place, saga, message)
+}
+
+func lockTicket(order string, place, saga int, message string) string {
+	return lockOf("ftgo.kitchen.ticket", order, place, saga, message)
+}
+
+func lockOf(resource, key string, place, saga int, message string) string {
+	return fmt.Sprintf(`INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, uses, grp, message, since)
+		VALUES ('%s', '%s', {%d}, %d, 0, {%d}, 'n', 's', 1, '', %s, 1)`, resource, key, saga, place, saga, message)
+}
+
+const parkFirst = `; UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id = 'o1'; UPDATE skald_sagas SET status = 'parked', reason = 'r' WHERE key = 'o1'`
+
 func TestEveryInvariantFindsWhatIsPlanted(t *testing.T) {
 	t.Parallel()
 	tested := map[int]bool{}
-	for _, p := range slices.Concat(planted, plantedInChoreographies) {
+	for _, p := range slices.Concat(planted, plantedInChoreographies, plantedInRounds) {
 		tested[p.invariant] = true
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -352,7 +379,8 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 		`INSERT INTO skald_unpublished (id, position_commit, position_index, channel, order_key, attempts, next_attempt, reason, added_at, message) VALUES ({11}, 1, 0, 'ftgo.consumer', 'k', 1, 0, 'r', 1, x'')`,
 		`UPDATE skald_sagas SET status = 'parked', reason = 'stuck' WHERE key = 'o2'`,
 		`UPDATE orders SET state = 'APPROVAL_PENDING' WHERE id IN ('o2', 'o81')`,
-		`UPDATE skald_sagas SET status = 'parked', reason = 'stalled' WHERE key = 'o81'`)
+		`UPDATE skald_sagas SET status = 'parked', reason = 'stalled' WHERE key = 'o81'`,
+		lockOrder("o2", 1, 2, "NULL"))
 	execute(t, filepath.Join(folder, "kitchen.db"), `UPDATE tickets SET state = 'CREATE_PENDING' WHERE id = 'o81'`)
 	execute(t, filepath.Join(folder, "accounting.db"), `UPDATE authorizations SET state = 'PENDING' WHERE id = 'a81'`)
 	report, err := check.Run(t.Context(), databases.SQLite(folder))

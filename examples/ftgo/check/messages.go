@@ -26,9 +26,11 @@ type receipt struct {
 	id    skald.ID
 }
 
-// commandOwners are the services that take commands, by channel.
+// commandOwners are the services that take commands, by channel. Where a service's sagas are answered, it also takes the runtime's
+// own commands about their locks.
 var commandOwners = map[string]string{
-	orderapi.Commands: "order", consumerapi.Commands: "consumer", restaurantapi.Commands: "restaurant",
+	orchestrator + ".replies": orchestrator,
+	orderapi.Commands:         "order", consumerapi.Commands: "consumer", restaurantapi.Commands: "restaurant",
 	kitchenapi.Commands: "kitchen", accountingapi.Commands: "accounting",
 }
 

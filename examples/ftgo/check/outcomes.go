@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/skald-go/skald"
+	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
+	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -83,6 +85,7 @@ func nothingPends(s *snapshot, report report) {
 		}
 	}
 	for _, i := range s.sagas {
+		holdsWhatPends(s, i, report)
 		switch {
 		case i.status.Ended():
 		case i.status != saga.Parked:
@@ -95,9 +98,57 @@ func nothingPends(s *snapshot, report report) {
 	}
 }
 
-// locksAreFree is invariant 5. A pending state is a semantic lock, held by the saga that has
-// to leave it.
+// holdsWhatPends looks at the locks of a saga that has not ended, unless nobody orchestrates it: what it has put into a pending
+// state it has locked.
+func holdsWhatPends(s *snapshot, i *instance, report report) {
+	if i.status.Ended() || sagaSteps[i.name] == nil {
+		return
+	}
+	for _, pends := range []struct {
+		lockKey
+
+		state string
+	}{
+		{lockKey{"order", string(orderapi.Orders), i.order}, s.orders[i.order].state},
+		{lockKey{"kitchen", string(kitchenapi.Tickets), i.order}, s.tickets[i.order].state},
+	} {
+		holds := slices.ContainsFunc(s.locks, func(l locked) bool { return l.lockKey == pends.lockKey && l.root == i.id && !l.waits })
+		if pending(pends.state) && !holds {
+			report("saga %s (%s of %s) is %s, and has no lock on %s, which is %s", i.id, i.name, i.key, i.status, pends.lockKey, pends.state)
+		}
+	}
+}
+
+// locksAreFree is invariant 5, of the locks and of what they mark: a pending state is left by the saga that has to.
 func locksAreFree(s *snapshot, report report) {
+	pendingIsFree(s, report)
+	byID := make(map[skald.ID]*instance, len(s.sagas))
+	for _, i := range s.sagas {
+		byID[i.id] = i
+	}
+	holders := map[lockKey][]locked{} // who is first, and who behaves as if
+	for _, l := range s.locks {
+		does, first := "is waited for by", holders[l.lockKey]
+		if len(first) == 0 || !l.waits || l.place == first[0].place {
+			does, holders[l.lockKey] = "is held by", append(first, l)
+		}
+		switch i := byID[l.root]; {
+		case i == nil:
+			report("%s %s saga %s (%s), and there is no such saga", l.lockKey, does, l.root, l.name)
+		case i.status.Ended():
+			report("%s %s saga %s (%s of %s), which has ended: it is %s", l.lockKey, does, i.id, i.name, i.key, i.status)
+		case i.order != l.key:
+			report("%s %s saga %s (%s of %s), which is about another order", l.lockKey, does, i.id, i.name, i.key)
+		}
+	}
+	for k, by := range holders {
+		if len(by) > 1 {
+			report("%s is held by %d sagas at once: %s and %s", k, len(by), by[0].root, by[1].root)
+		}
+	}
+}
+
+func pendingIsFree(s *snapshot, report report) {
 	holders := map[string][]string{}
 	ended := map[string]skald.ID{}
 	for _, i := range s.sagas {

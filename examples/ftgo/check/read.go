@@ -26,7 +26,7 @@ var owners = []struct {
 func read(ctx context.Context, from databases.Databases) (*snapshot, error) {
 	s := newSnapshot()
 	for _, owner := range owners {
-		readAll := slices.Concat([]func(context.Context, *reader){readEffects, readSent, readHandled, readHeld, readUnpublished}, owner.read)
+		readAll := slices.Concat([]func(context.Context, *reader){readEffects, readSent, readHandled, readHeld, readUnpublished, readLocks}, owner.read)
 		switch err := readDatabase(ctx, s, owner.service, from, readAll); {
 		case errors.Is(err, databases.ErrAbsent):
 			s.absent = append(s.absent, owner.service)

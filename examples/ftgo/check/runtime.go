@@ -72,7 +72,7 @@ func readUnpublished(ctx context.Context, r *reader) {
 
 func readSagas(ctx context.Context, r *reader) {
 	r.rows(ctx, `SELECT id, name, key, status, step, reason FROM skald_sagas ORDER BY id`, func(scan scan) error {
-		i := &instance{done: map[string]bool{}}
+		i := &instance{rounds: []round{{done: map[string]bool{}}}}
 		if err := scan((*storedID)(&i.id), &i.name, &i.key, &i.status, &i.step, &i.reason); err != nil {
 			return err
 		}
@@ -108,17 +108,32 @@ func readHistory(ctx context.Context, r *reader) {
 
 // tell takes one entry of the history.
 func (i *instance) tell(step, what string) {
+	now := i.last()
 	switch what {
 	case saga.HistorySent, saga.HistoryDone:
-		if !slices.Contains(i.begun, step) {
-			i.begun = append(i.begun, step)
+		if !slices.Contains(now.begun, step) {
+			now.begun = append(now.begun, step)
 		}
 		if what == saga.HistoryDone {
-			i.done[step] = true
+			now.done[step] = true
 		}
 	case saga.HistoryUndone:
-		i.undone = append(i.undone, step)
+		now.undone = append(now.undone, step)
+	case saga.HistoryAgain:
+		i.rounds = append(i.rounds, round{done: map[string]bool{}})
 	}
+}
+
+func readLocks(ctx context.Context, r *reader) {
+	r.rows(ctx, `
+SELECT resource, key, root, name, place, CASE WHEN message IS NULL THEN 0 ELSE 1 END FROM skald_locks ORDER BY resource, key, place`, func(scan scan) error {
+		l := locked{lockKey: lockKey{service: r.service}}
+		if err := scan(&l.resource, &l.key, (*storedID)(&l.root), &l.name, &l.place, &l.waits); err != nil {
+			return err
+		}
+		r.s.locks = append(r.s.locks, l)
+		return nil
+	})
 }
 
 // storedID scans an id from its 16 bytes, or from a UUID's text.

@@ -25,6 +25,7 @@ type snapshot struct {
 	restaurantReplicas map[string]map[string]restaurant // by the service that keeps it
 	consumerReplica    map[string]consumerFacts
 
+	locks       []locked // the rows of a key together, in the order of their places
 	effects     map[effect]int
 	sent        map[skald.ID]sent
 	handled     map[receipt]int
@@ -150,9 +151,43 @@ type instance struct {
 	status       saga.Status
 	step, reason string
 
+	rounds []round // at least one
+}
+
+// round is what a saga did between two starts: one that starts again undoes everything before.
+type round struct {
 	begun  []string        // steps in the order in which they were sent or done
 	done   map[string]bool // steps that landed
 	undone []string        // steps in the order in which they were undone
+}
+
+// last is the round that decides, or is under way.
+func (i *instance) last() *round { return &i.rounds[len(i.rounds)-1] }
+
+// times counts the rounds of which something holds.
+func (i *instance) times(holds func(round) bool) int {
+	n := 0
+	for _, r := range i.rounds {
+		if holds(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// lockKey is what a semantic lock is on, and in whose database it is.
+type lockKey struct{ service, resource, key string }
+
+func (k lockKey) String() string { return fmt.Sprintf("%s %s", k.resource, k.key) }
+
+// locked is a row in the queue for a semantic lock.
+type locked struct {
+	lockKey
+
+	root  skald.ID
+	name  string // of the saga's definition
+	place int    // the lowest one holds the lock
+	waits bool   // a message of the saga's waits for it; else it holds it, or is to be first
 }
 
 // sagaOn says whether a saga runs or is parked on the order.

@@ -1,6 +1,8 @@
 package host_test
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"sync"
 	"testing"
@@ -54,5 +56,30 @@ func oneText(t *testing.T, on hosttest.Store) {
 	}
 	if err := h.Prepare(t.Context(), "test", host.Query{Into: new(host.Statement), SQL: "SELECT nothing"}); err == nil {
 		t.Error("what the database does not understand was prepared")
+	}
+}
+
+// What executes statements by their text, as package isolation does, executes the prepared one.
+func TestATransactionExecutesAPreparedStatementByItsText(t *testing.T) {
+	hosttest.OnEachStore(t, executesByText)
+}
+
+func executesByText(t *testing.T, on hosttest.Store) {
+	t.Helper()
+	h := hosttest.New(t, on, "order", skaldtest.NewBroker(skaldtest.BrokerConfig{}))
+	hosttest.Exec(t, h, `CREATE TABLE counted (n INTEGER NOT NULL)`)
+	var insert host.Statement
+	if err := h.Prepare(t.Context(), "test", host.Query{Into: &insert, SQL: `INSERT INTO counted VALUES (?1), (?1)`}); err != nil {
+		t.Fatal(err)
+	}
+	err := hosttest.InTx(t, h, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := insert.In(tx).ExecContext(ctx, insert.Text(), 1); err != nil {
+			return err
+		}
+		_, err := insert.In(tx).ExecContext(ctx, `INSERT INTO counted VALUES (5)`)
+		return err
+	})
+	if n := hosttest.Count(t, h, `SELECT sum(n) FROM counted`); err != nil || n != 7 {
+		t.Errorf("%d, %v", n, err)
 	}
 }

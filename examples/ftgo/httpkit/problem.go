@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/skald-go/skald"
 )
 
 // Problem is an error answer (RFC 9457). As an error, a handler returns it.
@@ -34,6 +37,14 @@ func NewProblem(status int, format string, args ...any) *Problem {
 // NotFound is the answer for an id that nothing has.
 func NotFound(kind string) *Problem {
 	return NewProblem(http.StatusNotFound, "there is no such %s", kind)
+}
+
+// Held is the answer to who wants to change what a saga has locked, in a state that may be unknown.
+func Held(kind, state, saga string, id skald.ID, since time.Time) *Problem {
+	if state != "" {
+		state = " is " + state + ", and"
+	}
+	return NewProblem(http.StatusConflict, "the %s%s is locked by saga %s (%s) since %s: try again once that has ended", kind, state, saga, id, Time(since.UnixMicro()))
 }
 
 // Error implements error.
@@ -70,6 +81,15 @@ func (f *Fields) Add(field, format string, args ...any) {
 	if len(f.errors) < maxFieldErrors {
 		f.errors = append(f.errors, FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
 	}
+}
+
+// String names the fields and what is wrong with them, for people.
+func (f *Fields) String() string {
+	lines := make([]string, len(f.errors))
+	for i, e := range f.errors {
+		lines[i] = e.Field + " " + e.Detail
+	}
+	return strings.Join(lines, "; ")
 }
 
 // Err is a problem with status 422, or nil when no field is wrong.

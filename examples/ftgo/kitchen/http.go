@@ -4,11 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
+	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/service"
 )
 
@@ -64,6 +67,10 @@ func (k *kitchen) transit(w http.ResponseWriter, r *http.Request, t transition) 
 	}
 	var changed ticket
 	err = service.Transact(r.Context(), k.service, func(ctx context.Context, tx *sql.Tx) error {
+		var held *lock.Conflict
+		if err := k.service.Locks().Free(ctx, tx, kitchenapi.Tickets, id); err != nil && !errors.As(err, &held) {
+			return err
+		}
 		var ok bool
 		var err error
 		changed, ok, err = k.store.find(ctx, tx, id)
@@ -73,7 +80,7 @@ func (k *kitchen) transit(w http.ResponseWriter, r *http.Request, t transition) 
 		if !ok {
 			return httpkit.NotFound("ticket")
 		}
-		if err := t.check(changed.state); err != nil {
+		if err := t.check(changed.state, held); err != nil {
 			return err
 		}
 		changed.state, changed.updatedAt = t.to, time.Now().UnixMicro()
@@ -88,13 +95,13 @@ func (k *kitchen) transit(w http.ResponseWriter, r *http.Request, t transition) 
 	return httpkit.Reply(w, http.StatusOK, changed.view())
 }
 
-// check is a conflict when a ticket in this state does not allow the transition.
-func (t transition) check(state State) error {
+// check is a conflict when a saga has locked the ticket, or its state does not allow the transition.
+func (t transition) check(state State, held *lock.Conflict) error {
 	switch {
+	case held != nil:
+		return httpkit.Held("ticket", string(state), held.Name, held.Holder, held.Since)
 	case state == t.from:
 		return nil
-	case state.Pending():
-		return httpkit.NewProblem(http.StatusConflict, "the ticket is %s: a saga holds it; try again later", state)
 	default:
 		return httpkit.NewProblem(http.StatusConflict, "the ticket is %s; %s takes one that is %s", state, t.name, t.from)
 	}

@@ -76,11 +76,15 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("%s %s: %d %s: %s", e.method, e.path, e.status, http.StatusText(e.status), reason)
 }
 
-// post repeats the request until it is answered with other than a 5xx or 429, or ctx ends.
 func (c *Client) post(ctx context.Context, path string, header http.Header, body []byte, answer any) error {
+	return c.send(ctx, http.MethodPost, path, header, body, answer)
+}
+
+// send repeats the request until it is answered with other than a 5xx or 429, or ctx ends.
+func (c *Client) send(ctx context.Context, method, path string, header http.Header, body []byte, answer any) error {
 	var pause pause
 	for attempt := 1; ; attempt++ {
-		err := c.once(ctx, http.MethodPost, path, header, body, answer)
+		err := c.once(ctx, method, path, header, body, answer)
 		var refused *refusedError
 		if err == nil {
 			return nil

@@ -141,7 +141,7 @@ func (c *Client) Place(ctx context.Context, plan Plan) (Report, error) {
 		plan.Styles = []string{""}
 	}
 	c.tally.reset(plan)
-	stopWatching := c.watch()
+	stopWatching := c.watch(c.tally.counts)
 	began := time.Now()
 	if plan.Rate > 0 {
 		c.openLoop(ctx, plan)
@@ -205,7 +205,7 @@ func (c *Client) openLoop(ctx context.Context, plan Plan) {
 }
 
 // watch reports the counts until the returned function is called.
-func (c *Client) watch() (stop func()) {
+func (c *Client) watch(counts func() Counts) (stop func()) {
 	if c.config.Watch == nil {
 		return func() {}
 	}
@@ -217,9 +217,9 @@ func (c *Client) watch() (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				c.config.Watch(c.tally.counts())
+				c.config.Watch(counts())
 			case <-done:
-				c.config.Watch(c.tally.counts())
+				c.config.Watch(counts())
 				return
 			}
 		}

@@ -121,7 +121,7 @@ func (s *shop) change(w http.ResponseWriter, path string) {
 		return
 	case what == "accept", what == "preparing" && !s.prepared[id]:
 		s.prepared[id] = what == "preparing"
-	case what == "preparing", s.cancelled[id]:
+	case what == "preparing", s.cancelled[id], s.rejected[id]:
 		w.WriteHeader(http.StatusConflict)
 		fmt.Fprint(w, `{"status":409,"detail":"too late"}`)
 		return

@@ -16,7 +16,13 @@ type Counts struct {
 	Rejected int
 	Failed   int // not accepted
 	Retries  int
+
+	// Of a hot plan: the requests made, and those that were conflicts.
+	Asked, Conflicts int
 }
+
+// Done is how many of the orders have ended, or how many of a hot plan's requests are made.
+func (c Counts) Done() int { return c.Approved + c.Rejected + c.Asked }
 
 // Changes counts what came of cancels and revisions of approved orders.
 type Changes struct {

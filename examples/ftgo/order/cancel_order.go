@@ -9,6 +9,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/kitchenapi"
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -23,12 +24,17 @@ const (
 
 // cancelOrderSaga is the cancel of an approved order: until the money is given back the kitchen can
 // refuse, and then everything is as it was. So the money is given back no sooner: others could spend it.
+//
+// It is meant for the order whatever that is: where accounting knows a later version than the first step has read, the saga
+// starts again.
 func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 	return saga.Definition[cancellation]{
 		Name: "order.cancel", Version: 1,
 		Compensatable: []saga.Compensatable[cancellation]{
 			{
-				Name: stepBeginCancel, Do: saga.Local(o.beginCancel), Undo: saga.Local(o.undoCancel),
+				Name: stepBeginCancel, Locked: lock.Refuse, // whoever asks for it is told
+				Do:     saga.Local(o.beginCancel).Locks(orderapi.Orders, cancellation.lockedOrder),
+				Undo:   saga.Local(o.undoCancel).Unlocks(orderapi.Orders, cancellation.lockedOrder),
 				Lowers: []skald.Resource{orderapi.Orders},
 			},
 			{
@@ -40,7 +46,7 @@ func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 		},
 		Pivot: saga.Step[cancellation]{
 			Name: stepReverse, Bar: pivotBar,
-			Do:     saga.Call(accountingapi.ReverseAuthorization, cancellation.reversal).Refused((*cancellation).because),
+			Do:     saga.Call(accountingapi.ReverseAuthorization, cancellation.reversal).Again(accountingapi.RefusedOrderChanged).Refused((*cancellation).because),
 			Raises: []skald.Resource{accountingapi.Accounts},
 		},
 		Retriable: []saga.Step[cancellation]{
@@ -55,6 +61,8 @@ func (o *orders) cancelOrderSaga() saga.Definition[cancellation] {
 
 // cancellation is the saga's state.
 type cancellation struct{ operation }
+
+func (c cancellation) lockedOrder() string { return c.OrderID }
 
 func (c cancellation) ticket() kitchenapi.Change {
 	return kitchenapi.Change{TicketID: c.OrderID, Operation: c.Operation}

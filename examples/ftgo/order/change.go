@@ -3,6 +3,8 @@ package order
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -10,18 +12,22 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/service"
 )
 
 // operation is a cancel or a revision of an order, as its saga remembers it.
 type operation struct {
-	Operation  string `json:"operation"` // see [orderapi.Operation]
+	Operation  string `json:"operation"` // see [orderapi.NewOperation]
 	OrderID    string `json:"orderId"`
 	ConsumerID string `json:"consumerId"`
-	// Versions of the order: From is read when the saga takes hold of it, and again whenever it has to start again.
+	// Versions of the order: they are read when the saga takes hold of it, and again whenever it has to start again.
 	orderapi.Versions
 	refused
 }
+
+// refusedState is the code with which a local step refuses an order that is not APPROVED, though nobody has locked it.
+const refusedState = "order_state"
 
 // cancel answers POST /v1/orders/{id}/cancel.
 func (o *orders) cancel(w http.ResponseWriter, r *http.Request) error {
@@ -29,10 +35,15 @@ func (o *orders) cancel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = o.begin(r.Context(), id, func(ctx context.Context, tx *sql.Tx, begun operation) error {
+	now, err := o.changeable(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	begun := now.operation(id)
+	err = service.Transact(r.Context(), o.service, func(ctx context.Context, tx *sql.Tx) error {
 		return o.cancelOrder.Start(ctx, tx, begun.Operation, cancellation{begun})
 	})
-	return accept(w, change{ID: id, State: orderapi.CancelPending}, err)
+	return accept(w, change{ID: id, State: orderapi.CancelPending}, now.problem(err))
 }
 
 // revise answers POST /v1/orders/{id}/revise.
@@ -48,74 +59,88 @@ func (o *orders) revise(w http.ResponseWriter, r *http.Request) error {
 	if err := asked.check(); err != nil {
 		return err
 	}
-	revised, err := o.draftRevision(r.Context(), id, asked)
+	now, err := o.changeable(r.Context(), id)
 	if err != nil {
 		return err
 	}
-	err = o.begin(r.Context(), id, func(ctx context.Context, tx *sql.Tx, begun operation) error {
-		revised.operation = begun
-		return o.reviseOrder.Start(ctx, tx, begun.Operation, revised)
-	})
-	if refusal, refused := skald.AsRefusal(err); refused { // a moment ago the menu was another
-		err = httpkit.NewProblem(http.StatusUnprocessableEntity, "%s", refusal.Message)
+	if err := o.checkRevision(r.Context(), now, asked); err != nil {
+		return err
 	}
-	return accept(w, change{ID: id, State: orderapi.RevisionPending}, err)
+	begun := revision{operation: now.operation(id), RestaurantID: now.restaurantID, Asked: asked.LineItems}
+	err = service.Transact(r.Context(), o.service, func(ctx context.Context, tx *sql.Tx) error {
+		return o.reviseOrder.Start(ctx, tx, begun.Operation, begun)
+	})
+	return accept(w, change{ID: id, State: orderapi.RevisionPending}, now.problem(err))
 }
 
-// draftRevision checks the new line items against the replicas, as for a new order. The saga prices them.
-func (o *orders) draftRevision(ctx context.Context, id string, asked revisionRequest) (revision, error) {
-	now, ok, err := o.store.standing(ctx, nil, id)
-	if err := now.changeable(ok, err); err != nil {
-		return revision{}, err
-	}
-	ordering, restaurant, err := o.parties(ctx, now.consumerID, now.restaurantID)
+// checkRevision checks the new line items against the replicas, as for a new order. The saga prices them.
+func (o *orders) checkRevision(ctx context.Context, of standing, asked revisionRequest) error {
+	ordering, restaurant, err := o.parties(ctx, of.consumerID, of.restaurantID)
 	if err != nil {
-		return revision{}, err
+		return err
 	}
 	var fields httpkit.Fields
 	price(&fields, asked.LineItems, ordering, restaurant)
-	return revision{RestaurantID: restaurant.ID, Asked: asked.LineItems}, fields.Err()
+	return fields.Err()
 }
 
-// begin starts a saga on an order, unless another one holds it: the order's state is looked at and
-// changed in one transaction.
-func (o *orders) begin(ctx context.Context, id string, start func(context.Context, *sql.Tx, operation) error) error {
-	return service.Transact(ctx, o.service, func(ctx context.Context, tx *sql.Tx) error {
-		now, ok, err := o.store.standing(ctx, tx, id)
-		if err := now.changeable(ok, err); err != nil {
-			return err
-		}
-		return start(ctx, tx, operation{
-			Operation: orderapi.Operation(id, now.operations+1), OrderID: id, ConsumerID: now.consumerID,
-			Versions: orderapi.Versions{To: orderapi.FirstVersion + int64(now.operations) + 1},
-		})
-	})
-}
-
-// changeable takes what reading an order has brought, and is a problem unless the order may be
-// cancelled and revised.
-func (s standing) changeable(found bool, err error) error {
+// changeable finds an order that may be cancelled and revised, now or some time. Whether it may be now, the saga's first
+// step decides, by the order's lock.
+func (o *orders) changeable(ctx context.Context, id string) (standing, error) {
+	now, found, err := o.store.standing(ctx, nil, id)
 	switch {
 	case err != nil:
-		return err
 	case !found:
-		return httpkit.NotFound("order")
-	case s.state == orderapi.StateApproved:
-		return nil
-	case s.state.Pending():
-		return httpkit.NewProblem(http.StatusConflict, "the order is %s: a saga holds it; try again later", s.state)
-	default:
-		return httpkit.NewProblem(http.StatusConflict, "the order is %s, and stays so", s.state)
+		err = httpkit.NotFound("order")
+	case now.state != orderapi.StateApproved && !now.state.Pending():
+		err = httpkit.NewProblem(http.StatusConflict, "the order is %s, and stays so", now.state)
+	}
+	return now, err
+}
+
+func (s standing) operation(id string) operation {
+	return operation{Operation: orderapi.NewOperation(id), OrderID: id, ConsumerID: s.consumerID}
+}
+
+// problem is what a client is told that asks for what a saga's first step refuses.
+func (s standing) problem(err error) error {
+	refusal, refused := skald.AsRefusal(err)
+	switch {
+	case !refused:
+		return err
+	case refusal.Code == skald.RefusedLocked:
+		var held lock.Denial
+		if err := json.Unmarshal(refusal.Detail, &held); err != nil {
+			return fmt.Errorf("decode who holds the order: %w", err)
+		}
+		state := s.state
+		if !state.Pending() { // then it was read before the lock was taken
+			state = ""
+		}
+		return httpkit.Held("order", string(state), held.Name, held.Holder, held.Since)
+	case refusal.Code == refusedState:
+		return httpkit.NewProblem(http.StatusConflict, "%s", refusal.Message)
+	default: // a moment ago the menu was another
+		return httpkit.NewProblem(http.StatusUnprocessableEntity, "%s", refusal.Message)
 	}
 }
 
-// hold is the first step of an operation: the order enters the pending state that keeps all others
-// off it, and the saga reads the version that all of it is decided on. There are no streams to tell: an approved order has none.
-func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun *operation, in orderapi.State, step string) (err error) {
-	begun.From, err = o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()})
+// hold is the first step of an operation: the order, which the step has locked, enters a pending state, and the saga reads the
+// version that all of it is decided on. There are no streams to tell: an approved order has none. An order that is created
+// without an orchestrator is not locked, and yet not APPROVED.
+func (o *orders) hold(ctx context.Context, tx *sql.Tx, begun *operation, in orderapi.State, step string) error {
+	decided, ok, err := o.store.hold(ctx, tx, change{ID: begun.OrderID, State: in, at: time.Now().UnixMicro()})
 	if err != nil {
 		return err
 	}
+	if !ok {
+		now, _, err := o.store.standing(ctx, tx, begun.OrderID)
+		if err != nil {
+			return err
+		}
+		return skald.Refusef(refusedState, "the order is %s: try again once it is %s", now.state, orderapi.StateApproved)
+	}
+	begun.Versions = decided
 	return o.audit.Effect(ctx, tx, begun.Operation, step, audit.Do)
 }
 

@@ -3,17 +3,15 @@ package order
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/skald-go/skald"
 	"github.com/skald-go/skald/examples/ftgo/api/accountingapi"
-	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/hosttest"
-	"github.com/skald-go/skald/examples/ftgo/httpkit"
 )
 
 // approved places an order and waits until it is approved.
@@ -41,7 +39,29 @@ func (w *world) post(t *testing.T, want int, path, body string) {
 	}
 }
 
-// effects are those of the nth operation on an order.
+// operations are those on an order, in the order in which they began.
+func (w *world) operations(t *testing.T, id string) []string {
+	t.Helper()
+	rows, err := w.host.DB.QueryContext(t.Context(), `SELECT operation FROM effects WHERE operation LIKE '`+id+`/%' GROUP BY operation ORDER BY operation`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// effects are those of an operation on an order.
 func (w *world) effects(t *testing.T, operation, action string) int {
 	t.Helper()
 	return hosttest.Count(t, w.host, `SELECT count(*) FROM effects WHERE operation = ? AND action = ?`, operation, action)
@@ -63,7 +83,8 @@ func anOrderIsCancelledStepByStep(t *testing.T, on hosttest.Store) {
 	if got := w.others.String(); got != want {
 		t.Errorf("calls %s, want %s", got, want)
 	}
-	if done, undone := w.effects(t, id+"/1", "do"), w.effects(t, id+"/1", "undo"); done != 2 || undone != 0 {
+	cancel := w.operations(t, id)[0]
+	if done, undone := w.effects(t, cancel, "do"), w.effects(t, cancel, "undo"); done != 2 || undone != 0 {
 		t.Errorf("%d effects done, %d undone", done, undone)
 	}
 	w.post(t, 409, "/v1/orders/"+id+"/cancel", "")
@@ -93,9 +114,9 @@ func aRefusedRevisionIsUndoneAndTheNextOneIsNot(t *testing.T, on hosttest.Store)
 		}
 		w.others.forget()
 	}
-	for operation, undone := range map[string]int{id + "/1": 1, id + "/2": 0} {
-		if n := w.effects(t, operation, "undo"); n != undone {
-			t.Errorf("%d undo effects of %s", n, operation)
+	for i, operation := range w.operations(t, id) {
+		if n := w.effects(t, operation, "undo"); n != 1-i {
+			t.Errorf("%d undo effects of revision %d", n, i+1)
 		}
 	}
 }
@@ -154,42 +175,39 @@ func TestARevisionIsCheckedAgainstTheReplicas(t *testing.T) {
 }
 
 // Two instances of the service may be asked at the same time, where the database has more than one
-// writer: one of them holds the order, and the others see that it does.
+// writer: one of them locks the order, and the others are told that it has.
 //
 // Faults: 64.
 func TestInstancesDoNotHoldAnOrderTwice(t *testing.T) {
-	w := newWorld(t, hosttest.PostgreSQL, nil)
+	release := make(chan struct{})
+	w := newWorldWith(t, hosttest.PostgreSQL, answers{reverse: func(accountingapi.Reversal) error { <-release; return nil }})
 	id := w.approved(t)
-	s, err := openStore(t.Context(), w.host)
-	if err != nil {
-		t.Fatal(err)
-	}
 	const askers = 16
 	outcomes := make(chan error, askers)
 	for range askers {
 		go func() {
 			outcomes <- hosttest.InTx(t, w.host, func(ctx context.Context, tx *sql.Tx) error {
-				now, ok, err := s.standing(ctx, tx, id)
-				if err := now.changeable(ok, err); err != nil {
-					return err
-				}
-				_, err = s.hold(ctx, tx, change{ID: id, State: orderapi.CancelPending})
-				return err
+				begun := standing{consumerID: consumerID}.operation(id)
+				return w.orders.cancelOrder.Start(ctx, tx, begun.Operation, cancellation{begun})
 			})
 		}()
 	}
 	won := 0
 	for range askers {
 		err := <-outcomes
-		var conflict *httpkit.Problem
+		refusal, refused := skald.AsRefusal(err)
 		switch {
 		case err == nil:
 			won++
-		case !errors.As(err, &conflict) || conflict.Status != http.StatusConflict:
+		case !refused || refusal.Code != skald.RefusedLocked:
 			t.Error(err)
 		}
 	}
 	if n := hosttest.Count(t, w.host, `SELECT operations FROM orders`); won != 1 || n != 1 {
 		t.Errorf("%d won, %d operations", won, n)
+	}
+	close(release)
+	if states := w.states(t, id); !strings.HasSuffix(states, "CANCELLED") {
+		t.Errorf("states %s", states)
 	}
 }

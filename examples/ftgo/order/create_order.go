@@ -12,6 +12,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/api/orderapi"
 	"github.com/skald-go/skald/examples/ftgo/api/restaurantapi"
 	"github.com/skald-go/skald/examples/ftgo/audit"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 	"github.com/skald-go/skald/service"
 )
@@ -37,7 +38,9 @@ func (o *orders) createOrderSaga() saga.Definition[creation] {
 		Name: "order.create", Version: 1,
 		Compensatable: []saga.Compensatable[creation]{
 			{
-				Name: stepCreate, Do: saga.Local(o.create), Undo: saga.Local(o.reject),
+				Name: stepCreate, Locked: lock.Refuse, // nobody else can have what is new
+				Do:    saga.Local(o.create).Locks(orderapi.Orders, creation.orderID),
+				Undo:  saga.Local(o.reject).Unlocks(orderapi.Orders, creation.orderID),
 				Reads: []skald.Resource{consumerapi.Consumers, restaurantapi.Restaurants}, // by its replicas
 			},
 			{
@@ -45,7 +48,7 @@ func (o *orders) createOrderSaga() saga.Definition[creation] {
 				Reads: []skald.Resource{consumerapi.Consumers},
 			},
 			{
-				Name:  stepCreateTicket,
+				Name: stepCreateTicket, Locked: lock.Refuse,
 				Do:    saga.Call(kitchenapi.CreateTicket, creation.newTicket).Refused((*creation).because),
 				Undo:  saga.Call(kitchenapi.RejectTicket, creation.ticket),
 				Reads: []skald.Resource{restaurantapi.Restaurants}, Lowers: []skald.Resource{kitchenapi.Tickets},
@@ -76,6 +79,8 @@ type creation struct {
 	State orderapi.State `json:"state"`
 	refused
 }
+
+func (c creation) orderID() string { return c.Order.ID }
 
 func (c creation) verification() consumerapi.Verification {
 	return consumerapi.Verification{OrderID: c.Order.ID, ConsumerID: c.Order.ConsumerID, Total: c.Order.Total}

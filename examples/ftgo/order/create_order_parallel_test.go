@@ -133,8 +133,13 @@ func TestInParallelAnOrderIsHeldUntilBothHaveAnswered(t *testing.T) {
 		if got := w.get(t, id)["state"]; got != state {
 			t.Errorf("state %v, want %s", got, state)
 		}
-		w.post(t, 409, "/v1/orders/"+id+"/cancel", "")
-		w.post(t, 409, "/v1/orders/"+id+"/revise", `{"lineItems":[{"menuItemId":"soup","quantity":3}]}`)
+		for what, body := range map[string]string{"/cancel": "", "/revise": soups("3")} {
+			answer := hosttest.Do(t, w, http.MethodPost, "/v1/orders/"+id+what, body)
+			want := "the order is " + state + ", and is locked by saga order.create-parallel ("
+			if answer.Code != 409 || !strings.Contains(answer.Body.String(), want) {
+				t.Errorf("%s: %d %s", what, answer.Code, answer.Body)
+			}
+		}
 	}
 	events := telling{httptest.NewRecorder(), make(chan string, 8)}
 	var following sync.WaitGroup

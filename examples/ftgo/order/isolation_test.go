@@ -1,7 +1,10 @@
 package order
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -78,64 +81,175 @@ func aLargeOrderIsValidatedOnceMore(t *testing.T, on hosttest.Store) {
 	}
 }
 
-// A revision is computed from one version of the order and one of the menu, and says so to whoever writes it.
-func TestARevisionCarriesWhatItIsDecidedOn(t *testing.T) {
-	hosttest.OnEachStore(t, aRevisionCarriesWhatItIsDecidedOn)
+// A revision is computed from one version of the order and one of the menu, and says so to whoever writes it. Where that is
+// not what is there any more, it starts again.
+func TestARevisionThatReadWhatHasChangedStartsAgain(t *testing.T) {
+	hosttest.OnEachStore(t, aRevisionThatReadWhatHasChangedStartsAgain)
 }
 
-func aRevisionCarriesWhatItIsDecidedOn(t *testing.T, on hosttest.Store) {
+func aRevisionThatReadWhatHasChangedStartsAgain(t *testing.T, on hosttest.Store) {
 	t.Helper()
 	var (
-		mu   sync.Mutex
-		told []string
+		w    *world
+		told log
+		once = map[int]*sync.Once{9: {}, 8: {}, 7: {}, 0: {}}
 	)
-	note := func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		told = append(told, fmt.Sprintf(format, args...))
+	change := func(of int, first func()) (changed bool) { // says no once
+		if one := once[of]; one != nil {
+			one.Do(func() { changed = true; first() })
+		}
+		return changed
 	}
-	w := newWorldWith(t, on, answers{
+	w = newWorldWith(t, on, answers{
 		ticket: func(r kitchenapi.Revision) error {
-			note("menu %d", r.RestaurantVersion)
-			if r.LineItems[0].Quantity == 9 {
+			told.note("menu %d", r.RestaurantVersion)
+			soups, menu := r.LineItems[0].Quantity, ajanta()
+			switch menu.Version = r.RestaurantVersion + 1; soups {
+			case 9:
+				menu.Menu[0].Price = 7_50
+			case 7:
+				menu.Menu = menu.Menu[1:]
+			default:
+				return nil
+			}
+			if change(soups, func() { w.replicate(t, menu) }) {
 				return skald.Refuse(kitchenapi.RefusedMenuChanged, "another menu")
 			}
 			return nil
 		},
 		revise: func(r accountingapi.Revision) error {
-			note("from %d to %d", r.From, r.To)
-			if r.Amount == 8*730 {
+			told.note("from %d to %d", r.From, r.To)
+			if r.Amount == 8*7_50 && change(8, func() {}) {
 				return skald.Refuse(accountingapi.RefusedOrderChanged, "another order")
 			}
 			return nil
 		},
-		reverse: func(r accountingapi.Reversal) error { note("reversed from %d to %d", r.From, r.To); return nil },
+		reverse: func(r accountingapi.Reversal) error {
+			told.note("reversed from %d to %d", r.From, r.To)
+			if change(0, func() {}) {
+				return skald.Refuse(accountingapi.RefusedOrderChanged, "another order")
+			}
+			return nil
+		},
 	})
 	id := w.approved(t)
-	for _, c := range []struct{ soups, refusal string }{
-		{"4", ""}, {"100", "card_declined: no credit"}, {"9", "menu_changed: another menu"}, {"8", "order_changed: another order"}, {"5", ""},
+	for _, c := range []struct {
+		soups, total, refusal string
+		again                 int
+	}{
+		{"4", "29.20", "", 0},
+		{"100", "29.20", "card_declined: no credit", 0},
+		{"9", "67.50", "", 1},
+		{"8", "60.00", "", 1},
+		{"7", "60.00", "menu_changed: by the menu as it is now: lineItems[0].menuItemId is not on the restaurant's menu", 1},
 	} {
-		w.post(t, 202, "/v1/orders/"+id+"/revise", `{"lineItems":[{"menuItemId":"soup","quantity":`+c.soups+`}]}`)
+		w.post(t, 202, "/v1/orders/"+id+"/revise", soups(c.soups))
 		w.states(t, id)
 		shown := w.get(t, id)
-		if refusal, _ := shown["lastRefusal"].(string); refusal != c.refusal || shown["state"] != "APPROVED" {
+		if refusal, _ := shown["lastRefusal"].(string); refusal != c.refusal || shown["state"] != "APPROVED" || shown["total"] != c.total {
 			t.Errorf("%s soups: %v", c.soups, shown)
+		}
+		if n := w.startedAgain(t); n != c.again {
+			t.Errorf("%s soups: started again %d times", c.soups, n)
 		}
 	}
 	w.post(t, 202, "/v1/orders/"+id+"/cancel", "")
-	w.states(t, id)
+	if states := w.states(t, id); !strings.HasSuffix(states, "CANCELLED") || w.startedAgain(t) != 1 {
+		t.Errorf("states %s, started again %d times", states, w.startedAgain(t))
+	}
 	want := []string{
 		"menu 3", "from 1 to 2", // the creation is version 1
 		"menu 3", // declined here: no version is made
-		"menu 3", // refused by the kitchen
-		"menu 3", "from 2 to 5", "menu 3", "from 2 to 6", "reversed from 6 to 7",
+		"menu 3", "menu 4", "from 2 to 5",
+		"menu 4", "from 5 to 6", "menu 4", "from 5 to 7",
+		"menu 4", // and by the next one there is no soup
+		"reversed from 7 to 9", "reversed from 7 to 10",
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if !slices.Equal(told, want) {
-		t.Errorf("told %q\nwant %q", told, want)
+	if !slices.Equal(told.lines, want) {
+		t.Errorf("told %q\nwant %q", told.lines, want)
 	}
-	if version := hosttest.Count(t, w.host, `SELECT version FROM orders`); version != 6 {
+	if version := hosttest.Count(t, w.host, `SELECT version FROM orders`); version != 7 {
 		t.Errorf("version %d", version)
+	}
+}
+
+func soups(n string) string { return `{"lineItems":[{"menuItemId":"soup","quantity":` + n + `}]}` }
+
+// startedAgain is how often the saga that was started last has started again.
+func (w *world) startedAgain(t *testing.T) int {
+	t.Helper()
+	return hosttest.Count(t, w.host, `SELECT count(*) FROM skald_history WHERE what = ? AND saga = (SELECT id FROM skald_sagas ORDER BY id DESC LIMIT 1)`, saga.HistoryAgain)
+}
+
+// replicate gives the order service another version of the restaurant.
+func (w *world) replicate(t *testing.T, r restaurantapi.Restaurant) {
+	t.Helper()
+	content, err := json.Marshal(r)
+	if err != nil {
+		t.Error(err)
+	}
+	hosttest.Exec(t, w.host, `UPDATE restaurant_replica SET version = ?, content = ?`, r.Version, string(content))
+}
+
+// log is what happens on several goroutines, one after the other.
+type log struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *log) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf(format, args...))
+}
+
+// Between its rounds a saga has released the order for a moment that nobody sees.
+func TestAStreamDoesNotEndWhenASagaStartsAgain(t *testing.T) {
+	watched, first := make(chan struct{}), true
+	w := newWorldWith(t, hosttest.SQLite, answers{ticket: func(kitchenapi.Revision) error {
+		<-watched
+		if first {
+			first = false
+			return skald.Refuse(kitchenapi.RefusedMenuChanged, "another menu")
+		}
+		return nil
+	}})
+	id := w.approved(t)
+	w.post(t, 202, "/v1/orders/"+id+"/revise", soups("3"))
+	answer := &listening{httptest.NewRecorder(), sync.OnceFunc(func() { close(watched) })}
+	w.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/orders/"+id+"/events", nil))
+	if states := statesIn(t, answer.Body, id); states != "REVISION_PENDING REVISION_PENDING APPROVED" {
+		t.Errorf("states %s", states)
+	}
+	if shown := w.get(t, id); shown["total"] != "21.90" || shown["lastRefusal"] != nil {
+		t.Errorf("%v", shown)
+	}
+}
+
+// Whoever only refuses at a lock never starts again, and keeps nothing to do so with.
+func TestOnlyWhatMayStartAgainKeepsItsBeginning(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	wait := func() error { <-release; return nil }
+	w := newWorldWith(t, hosttest.SQLite, answers{
+		charge: func(c accountingapi.Charge) error {
+			if c.Amount > 30_00 {
+				return wait()
+			}
+			return nil
+		},
+		revise: func(accountingapi.Revision) error { return wait() },
+	})
+	id := w.approved(t)
+	w.post(t, 202, "/v1/orders/"+id+"/revise", soups("4"))
+	placed := []string{id}
+	for _, body := range []string{strings.Replace(goodOrder, `"quantity":2`, `"quantity":9`, 1), strings.Replace(goodOrder, `"quantity":2`, `"quantity":90`, 1)} {
+		placed = append(placed, w.placed(t, body).ID, w.placed(t, strings.Replace(body, "{", `{"coordination":"parallel",`, 1)).ID)
+	}
+	for name, want := range map[string]int{"order.create": 0, "order.create-large": 0, "order.create-parallel": 0, "order.revise": 1} {
+		kept := hosttest.Count(t, w.host, `SELECT count(*) FROM skald_sagas WHERE status = 'running' AND name = ? AND instr(CAST(progress AS TEXT), '"beginning"') > 0`, name)
+		if running := hosttest.Count(t, w.host, `SELECT count(*) FROM skald_sagas WHERE status = 'running' AND name = ?`, name); kept != want*running || running == 0 {
+			t.Errorf("%s: %d of %d keep their beginning (%v)", name, kept, running, placed)
+		}
 	}
 }

@@ -70,6 +70,14 @@ type orders struct {
 
 // New makes the order service on its host and returns its HTTP interface.
 func New(ctx context.Context, h host.Host) (http.Handler, error) {
+	o, err := register(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	return o.routes(), nil
+}
+
+func register(ctx context.Context, h host.Host) (*orders, error) {
 	o, err := open(ctx, h)
 	if err != nil {
 		return nil, err
@@ -84,7 +92,7 @@ func New(ctx context.Context, h host.Host) (http.Handler, error) {
 	}
 	o.cancelOrder = saga.Register(h.Service, o.cancelOrderSaga())
 	o.reviseOrder = saga.Register(h.Service, o.reviseOrderSaga())
-	return o.routes(), nil
+	return o, nil
 }
 
 func open(ctx context.Context, h host.Host) (*orders, error) {

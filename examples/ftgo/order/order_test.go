@@ -60,6 +60,7 @@ func answer[C, R any](o *others, command skald.Command[C, R], refuse func(C) err
 // world runs the order service and the others.
 type world struct {
 	http.Handler
+	orders *orders
 	host   host.Host
 	others *others
 }
@@ -86,7 +87,7 @@ func newWorldWith(t *testing.T, on hosttest.Store, say answers) *world {
 	t.Helper()
 	broker := skaldtest.NewBroker(skaldtest.BrokerConfig{})
 	h := hosttest.New(t, on, "order", broker)
-	handler, err := New(t.Context(), h)
+	own, err := register(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func newWorldWith(t *testing.T, on hosttest.Store, say answers) *world {
 		return nil
 	})
 	hosttest.Run(t, h.Service, s)
-	return &world{Handler: handler, host: h, others: o}
+	return &world{Handler: own.routes(), orders: own, host: h, others: o}
 }
 
 // tell publishes the consumer and the restaurant that goodOrder names.

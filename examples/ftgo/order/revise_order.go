@@ -14,6 +14,7 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/audit"
 	"github.com/skald-go/skald/examples/ftgo/httpkit"
 	"github.com/skald-go/skald/examples/ftgo/money"
+	"github.com/skald-go/skald/lock"
 	"github.com/skald-go/skald/saga"
 )
 
@@ -31,25 +32,28 @@ const (
 //
 // What it is decided on it reads in its first step, which takes hold of the order: the order's version, and the menu by which the
 // items are priced. Each is read again where it is written: the kitchen refuses another menu, accounting another version of
-// the order.
+// the order, and then the saga starts again, and reads what is there by now. Where a dish that was asked for is gone, or it costs too
+// much, nobody but the customer can decide: that is a refusal.
 func (o *orders) reviseOrderSaga() saga.Definition[revision] {
 	return saga.Definition[revision]{
 		Name: "order.revise", Version: 1,
 		Compensatable: []saga.Compensatable[revision]{
 			{
-				Name: stepBeginRevision, Do: saga.Local(o.beginRevision), Undo: saga.Local(o.undoRevision),
+				Name: stepBeginRevision, Locked: lock.Refuse, // whoever asks for it is told
+				Do:    saga.Local(o.beginRevision).Locks(orderapi.Orders, revision.lockedOrder),
+				Undo:  saga.Local(o.undoRevision).Unlocks(orderapi.Orders, revision.lockedOrder),
 				Reads: []skald.Resource{consumerapi.Consumers, restaurantapi.Restaurants}, Lowers: []skald.Resource{orderapi.Orders},
 			},
 			{
 				Name:  stepReviseTicket,
-				Do:    saga.Call(kitchenapi.BeginReviseTicket, revision.newTicket).Refused((*revision).because),
+				Do:    saga.Call(kitchenapi.BeginReviseTicket, revision.newTicket).Again(kitchenapi.RefusedMenuChanged).Refused((*revision).because),
 				Undo:  saga.Call(kitchenapi.UndoReviseTicket, revision.ticket),
 				Reads: []skald.Resource{restaurantapi.Restaurants}, Lowers: []skald.Resource{kitchenapi.Tickets},
 			},
 		},
 		Pivot: saga.Step[revision]{
 			Name: stepReviseAuthorization, Bar: pivotBar,
-			Do:     saga.Call(accountingapi.ReviseAuthorization, revision.charge).Refused((*revision).because),
+			Do:     saga.Call(accountingapi.ReviseAuthorization, revision.charge).Again(accountingapi.RefusedOrderChanged).Refused((*revision).because),
 			Raises: []skald.Resource{accountingapi.Accounts}, // if the new total is less
 		},
 		Retriable: []saga.Step[revision]{
@@ -77,6 +81,8 @@ type revision struct {
 	LineItems         []orderapi.LineItem `json:"lineItems"`
 }
 
+func (r revision) lockedOrder() string { return r.OrderID }
+
 func (r revision) newTicket() kitchenapi.Revision {
 	return kitchenapi.Revision{
 		TicketID: r.OrderID, Operation: r.Operation, RestaurantID: r.RestaurantID,
@@ -101,7 +107,16 @@ func (r revision) order() orderapi.Revision {
 }
 
 func (o *orders) beginRevision(ctx context.Context, tx *sql.Tx, r *revision) error {
-	if err := o.priceRevision(ctx, tx, r); err != nil {
+	err := o.priceRevision(ctx, tx, r)
+	if refusal, refused := skald.AsRefusal(err); refused {
+		// A saga that has started again has nothing more to undo that would tell why. At the first start this is undone with
+		// the request's transaction.
+		r.because(*refusal)
+		if failed := o.store.refuse(ctx, tx, r.OrderID, r.reason()); failed != nil {
+			return failed
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return o.hold(ctx, tx, &r.operation, orderapi.RevisionPending, stepBeginRevision)
@@ -124,8 +139,8 @@ func (o *orders) priceRevision(ctx context.Context, tx *sql.Tx, r *revision) err
 	var fields httpkit.Fields
 	r.LineItems, r.Total = price(&fields, r.Asked, ordering, restaurant)
 	r.RestaurantVersion = restaurant.Version
-	if problem := fields.Err(); problem != nil {
-		return skald.Refusef(kitchenapi.RefusedMenuChanged, "by the menu as it is now: %s", problem)
+	if fields.Err() != nil {
+		return skald.Refusef(kitchenapi.RefusedMenuChanged, "by the menu as it is now: %s", &fields)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS orders (
     coordination     TEXT    NOT NULL,
     rejection_reason TEXT    NOT NULL, -- empty unless REJECTED
     last_refusal     TEXT    NOT NULL, -- why the last cancel or revision was undone; empty when it was not
-    operations       INTEGER NOT NULL, -- how many cancels and revisions were accepted: they number their sagas
+    operations       INTEGER NOT NULL, -- how often a cancel or a revision took hold of it: that numbers the versions
     version          INTEGER NOT NULL, -- of what is ordered: it is made by the creation and each revision that was confirmed
     idempotency_key  TEXT,             -- of the request; NULL when it had none
     request_hash     BLOB,             -- SHA-256 of the request; NULL when it had no key

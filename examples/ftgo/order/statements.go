@@ -25,11 +25,14 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', 0, ?, ?, ?, ?, ?)`
 
 	holdOrder = `
 UPDATE orders SET state = ?, last_refusal = '', operations = operations + 1, updated_at = ? WHERE id = ? AND state = ?
-RETURNING version`
+RETURNING version, operations`
+
+	// An order that somebody holds shows how that ends.
+	refuseOrder = `UPDATE orders SET last_refusal = ? WHERE id = ? AND state = ?`
 
 	updateItems = `UPDATE orders SET line_items = ?, total = ?, version = ? WHERE id = ?`
 
-	selectStanding = `SELECT state, operations, consumer_id, restaurant_id FROM orders WHERE id = ?`
+	selectStanding = `SELECT state, consumer_id, restaurant_id FROM orders WHERE id = ?`
 
 	selectOrder = `
 SELECT consumer_id, restaurant_id, state, total, line_items, zone, street, coordination, rejection_reason, last_refusal,

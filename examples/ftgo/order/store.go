@@ -16,9 +16,9 @@ import (
 // store is all SQL of the order service. Methods with a transaction run in it, the others read
 // what is committed.
 type store struct {
-	insertOrder, updateState, selectOrder, selectChange, selectByKey host.Statement
-	holdOrder, updateItems, selectStanding, lockStanding             host.Statement
-	selectConsumer, upsertConsumer                                   host.Statement
+	insertOrder, updateState, selectOrder, selectChange, selectByKey  host.Statement
+	holdOrder, refuseOrder, updateItems, selectStanding, lockStanding host.Statement
+	selectConsumer, upsertConsumer                                    host.Statement
 }
 
 func openStore(ctx context.Context, h host.Host) (*store, error) {
@@ -33,6 +33,7 @@ func openStore(ctx context.Context, h host.Host) (*store, error) {
 		host.Query{Into: &s.selectChange, SQL: selectChange},
 		host.Query{Into: &s.selectByKey, SQL: selectByKey},
 		host.Query{Into: &s.holdOrder, SQL: holdOrder},
+		host.Query{Into: &s.refuseOrder, SQL: refuseOrder},
 		host.Query{Into: &s.updateItems, SQL: updateItems},
 		host.Query{Into: &s.selectStanding, SQL: selectStanding},
 		host.Query{Into: &s.lockStanding, SQL: selectStanding, Lock: true},
@@ -72,17 +73,26 @@ func (s *store) leave(ctx context.Context, tx *sql.Tx, from orderapi.State, c ch
 	return nil
 }
 
-// hold changes an APPROVED order to a pending state, counts the operation that does it, and reads the version that
-// this is decided on.
-func (s *store) hold(ctx context.Context, tx *sql.Tx, c change) (version int64, err error) {
-	err = host.QueryRow(ctx, tx, s.holdOrder, string(c.State), c.at, c.ID, string(orderapi.StateApproved)).Scan(&version)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = fmt.Errorf("it is not in %s", orderapi.StateApproved)
+// hold changes an APPROVED order to a pending state, and counts the operation that does it: that numbers the version which the
+// operation makes. It reads the version that this is decided on, and is false when the order is not APPROVED.
+func (s *store) hold(ctx context.Context, tx *sql.Tx, c change) (decided orderapi.Versions, ok bool, err error) {
+	err = host.QueryRow(ctx, tx, s.holdOrder, string(c.State), c.at, c.ID, string(orderapi.StateApproved)).Scan(&decided.From, &decided.To)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return decided, false, nil
+	case err != nil:
+		return decided, false, fmt.Errorf("set order %s to %s: %w", c.ID, c.State, err)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("set order %s to %s: %w", c.ID, c.State, err)
+	decided.To += orderapi.FirstVersion
+	return decided, true, nil
+}
+
+// refuse has an APPROVED order show why a change was refused.
+func (s *store) refuse(ctx context.Context, tx *sql.Tx, id, why string) error {
+	if _, err := host.Exec(ctx, tx, s.refuseOrder, why, id, string(orderapi.StateApproved)); err != nil {
+		return fmt.Errorf("set the last refusal of order %s: %w", id, err)
 	}
-	return version, nil
+	return nil
 }
 
 // revise replaces an order's line items and total: that is its next version.
@@ -97,10 +107,9 @@ func (s *store) revise(ctx context.Context, tx *sql.Tx, r orderapi.Revision) err
 	return nil
 }
 
-// standing is what decides whether an order may be changed, and by which operation.
+// standing is how an order stands, and whose it is.
 type standing struct {
 	state                    orderapi.State
-	operations               int
 	consumerID, restaurantID string
 }
 
@@ -112,7 +121,7 @@ func (s *store) standing(ctx context.Context, tx *sql.Tx, id string) (standing, 
 	if tx != nil {
 		query = s.lockStanding
 	}
-	err := host.QueryRow(ctx, tx, query, id).Scan(&now.state, &now.operations, &now.consumerID, &now.restaurantID)
+	err := host.QueryRow(ctx, tx, query, id).Scan(&now.state, &now.consumerID, &now.restaurantID)
 	return found(now, err, "order", id)
 }
 

@@ -52,19 +52,24 @@ func (o *orders) follow(ctx context.Context, w http.ResponseWriter, current chan
 	again := time.NewTimer(lookAgain)
 	defer again.Stop()
 	for current.State.Pending() {
-		next := current
+		next, read := current, false
 		select {
 		case latest := <-told:
 			if latest.at >= current.at { // else it was told before current was read
 				next = latest
 			}
+			// A saga that starts again has released the order, and takes hold of it in the same transaction.
+			read = latest.LastRefusal != ""
 		case <-again.C:
+			read = true
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if read {
 			var err error
 			if next, _, err = o.store.change(ctx, current.ID); err != nil {
 				return err
 			}
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 		if next != current {
 			if err := writeEvent(w, next); err != nil {

@@ -11,6 +11,7 @@ CREATE TABLE skald_locks (
 	saga     uuid             NOT NULL, -- whose step asked
 	name     text             NOT NULL, -- of its definition
 	step     text             NOT NULL, -- empty for a reservation
+	uses     bigint           NOT NULL, -- steps that have landed under the lock, and are neither undone nor decided
 	grp      text             NOT NULL, -- that holds the message
 	message  uuid,                      -- that waits for the lock; null when none does
 	since    timestamptz      NOT NULL,

@@ -9,6 +9,7 @@ CREATE TABLE skald_locks (
 	saga     BLOB    NOT NULL, -- whose step asked
 	name     TEXT    NOT NULL, -- of its definition
 	step     TEXT    NOT NULL, -- empty for a reservation
+	uses     INTEGER NOT NULL, -- steps that have landed under the lock, and are neither undone nor decided
 	grp      TEXT    NOT NULL, -- that holds the message
 	message  BLOB,             -- that waits for the lock; null when none does
 	since    INTEGER NOT NULL,

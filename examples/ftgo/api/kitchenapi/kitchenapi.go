@@ -23,7 +23,7 @@ const (
 	RefusedMenuChanged = "menu_changed"
 )
 
-// Tickets are what the kitchen works on.
+// Tickets are what the kitchen works on. A saga that wants one in another state locks it until it has decided.
 const Tickets skald.Resource = "ftgo.kitchen.ticket"
 
 // CreateTicket checks the line items and makes a ticket in CREATE_PENDING.
@@ -31,33 +31,34 @@ var CreateTicket = skald.Command[NewTicket, Created]{
 	Name:     "ftgo.kitchen.create-ticket",
 	Channel:  Commands,
 	Key:      func(t NewTicket) string { return t.TicketID },
+	Locks:    Tickets,
 	Refusals: []string{RefusedUnknownItem, RefusedQuantity},
 }
 
 // RejectTicket undoes CreateTicket: CREATE_PENDING becomes CREATE_REJECTED.
 var RejectTicket = skald.Command[Ticket, Done]{
-	Name: "ftgo.kitchen.reject-ticket", Channel: Commands, Key: Ticket.key,
+	Name: "ftgo.kitchen.reject-ticket", Channel: Commands, Key: Ticket.key, Unlocks: Tickets,
 }
 
 // ConfirmTicket hands the ticket to the kitchen: CREATE_PENDING becomes AWAITING_ACCEPTANCE.
 var ConfirmTicket = skald.Command[Ticket, Done]{
-	Name: "ftgo.kitchen.confirm-ticket", Channel: Commands, Key: Ticket.key,
+	Name: "ftgo.kitchen.confirm-ticket", Channel: Commands, Key: Ticket.key, Unlocks: Tickets,
 }
 
 // BeginCancelTicket locks a ticket that is to be cancelled: AWAITING_ACCEPTANCE or ACCEPTED becomes
 // CANCEL_PENDING. It is refused once the ticket is being prepared.
 var BeginCancelTicket = skald.Command[Change, Done]{
-	Name: "ftgo.kitchen.begin-cancel-ticket", Channel: Commands, Key: Change.key, Refusals: []string{RefusedTooLate},
+	Name: "ftgo.kitchen.begin-cancel-ticket", Channel: Commands, Key: Change.key, Locks: Tickets, Refusals: []string{RefusedTooLate},
 }
 
 // UndoCancelTicket undoes BeginCancelTicket: the ticket is again in the state that it had.
 var UndoCancelTicket = skald.Command[Change, Done]{
-	Name: "ftgo.kitchen.undo-cancel-ticket", Channel: Commands, Key: Change.key,
+	Name: "ftgo.kitchen.undo-cancel-ticket", Channel: Commands, Key: Change.key, Unlocks: Tickets,
 }
 
 // ConfirmCancelTicket takes the ticket from the kitchen: CANCEL_PENDING becomes CANCELLED.
 var ConfirmCancelTicket = skald.Command[Change, Done]{
-	Name: "ftgo.kitchen.confirm-cancel-ticket", Channel: Commands, Key: Change.key,
+	Name: "ftgo.kitchen.confirm-cancel-ticket", Channel: Commands, Key: Change.key, Unlocks: Tickets,
 }
 
 // BeginReviseTicket checks the new line items and locks the ticket: AWAITING_ACCEPTANCE or ACCEPTED
@@ -67,18 +68,19 @@ var BeginReviseTicket = skald.Command[Revision, Done]{
 	Name:     "ftgo.kitchen.begin-revise-ticket",
 	Channel:  Commands,
 	Key:      func(r Revision) string { return r.TicketID },
+	Locks:    Tickets,
 	Refusals: []string{RefusedTooLate, RefusedMenuChanged, RefusedUnknownItem, RefusedQuantity},
 }
 
 // UndoReviseTicket undoes BeginReviseTicket: the ticket is again in the state that it had, and the
 // new line items are forgotten.
 var UndoReviseTicket = skald.Command[Change, Done]{
-	Name: "ftgo.kitchen.undo-revise-ticket", Channel: Commands, Key: Change.key,
+	Name: "ftgo.kitchen.undo-revise-ticket", Channel: Commands, Key: Change.key, Unlocks: Tickets,
 }
 
 // ConfirmReviseTicket gives the ticket its new line items, and the state that it had.
 var ConfirmReviseTicket = skald.Command[Change, Done]{
-	Name: "ftgo.kitchen.confirm-revise-ticket", Channel: Commands, Key: Change.key,
+	Name: "ftgo.kitchen.confirm-revise-ticket", Channel: Commands, Key: Change.key, Unlocks: Tickets,
 }
 
 // TicketCreated tells of a ticket in CREATE_PENDING, where the creation of its order is choreographed.

@@ -3,7 +3,6 @@
 package orderapi
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/skald-go/skald"
@@ -14,7 +13,7 @@ import (
 // service as a participant like the others.
 const Commands = "ftgo.order"
 
-// Orders are what is placed, cancelled and revised.
+// Orders are what is placed, cancelled and revised. A saga on an order locks it until its last step.
 const Orders skald.Resource = "ftgo.order.order"
 
 // ApproveOrder ends the creation of an order: the pending state that it is in becomes APPROVED.
@@ -22,6 +21,7 @@ var ApproveOrder = skald.Command[Approval, Approved]{
 	Name:    "ftgo.order.approve-order",
 	Channel: Commands,
 	Key:     func(a Approval) string { return a.OrderID },
+	Unlocks: Orders,
 }
 
 // ConfirmCancelOrder ends the cancel of an order: CANCEL_PENDING becomes CANCELLED.
@@ -29,6 +29,7 @@ var ConfirmCancelOrder = skald.Command[Change, Done]{
 	Name:    "ftgo.order.confirm-cancel-order",
 	Channel: Commands,
 	Key:     func(c Change) string { return c.OrderID },
+	Unlocks: Orders,
 }
 
 // ConfirmReviseOrder ends the revision of an order: REVISION_PENDING becomes APPROVED, with the new
@@ -37,6 +38,7 @@ var ConfirmReviseOrder = skald.Command[Revision, Done]{
 	Name:    "ftgo.order.confirm-revise-order",
 	Channel: Commands,
 	Key:     func(r Revision) string { return r.OrderID },
+	Unlocks: Orders,
 }
 
 // Approval names an order and the pending state that it leaves: APPROVAL_PENDING, or VALIDATED in the
@@ -75,12 +77,12 @@ type LineItem struct {
 // Done says that an order changed as asked.
 type Done struct{}
 
-// Operation names the nth cancel or revision of an order: the business key of its saga, and what
-// effects are recorded under. Cancels and revisions exclude each other by the order's state, not by
-// this key: an order is APPROVED again with its saga's last step, and the saga itself ends with the
+// NewOperation names a cancel or a revision of an order: the business key of its saga, and what
+// effects are recorded under. Cancels and revisions exclude each other by the order's lock, not by
+// this key: an order is APPROVED again, and unlocked, with its saga's last step, and the saga itself ends with the
 // answer to that. With the order's id alone, who cancels at once would meet a saga that is still live.
 // An operator finds all of an order's sagas by the order's id, with which every key begins.
-func Operation(order string, n int) string { return order + "/" + strconv.Itoa(n) }
+func NewOperation(order string) string { return order + "/" + skald.NewID().String() }
 
 // OrderOf is the order that an operation, or the business key of any of an order's sagas, is about.
 func OrderOf(operation string) string {
@@ -113,7 +115,8 @@ const (
 	StateCancelled  State = "CANCELLED"
 )
 
-// Pending reports whether a saga runs on an order in this state: a semantic lock.
+// Pending reports whether the order is being created, cancelled or revised. Except where the creation is
+// choreographed, a saga has locked it then.
 func (s State) Pending() bool {
 	return s == StatePending || s == StateValidated || strings.HasSuffix(string(s), "_PENDING")
 }

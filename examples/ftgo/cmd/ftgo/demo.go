@@ -66,7 +66,7 @@ func (f *demoFlags) run(cmd *cobra.Command) error {
 	}
 	config := demo.Config{
 		Orders: f.orders, Decline: f.decline, Styles: f.styles(), Concurrency: f.concurrency, Timeout: f.timeout,
-		Watch: newProgress(cmd.ErrOrStderr()), Logger: logger,
+		Watch: newProgress(cmd.ErrOrStderr(), "orders"), Logger: logger,
 	}
 	if f.serve {
 		config.Stay = func(ctx context.Context, report demo.Report, url string) {

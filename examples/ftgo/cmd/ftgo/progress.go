@@ -12,12 +12,12 @@ import (
 	"github.com/skald-go/skald/examples/ftgo/load"
 )
 
-// newProgress shows a bar on a terminal, and plain lines elsewhere.
-func newProgress(out io.Writer) demo.Watch {
+// newProgress shows a bar on a terminal, and plain lines elsewhere, of so many of something.
+func newProgress(out io.Writer, of string) demo.Watch {
 	if isTerminal(out) {
 		return &bars{out: out}
 	}
-	return &lines{out: out}
+	return &lines{out: out, of: of}
 }
 
 // bars are one after the other, one for each phase.
@@ -36,7 +36,7 @@ func (b *bars) Phase(name string, orders int) {
 }
 
 // Counts implements [demo.Watch].
-func (b *bars) Counts(c load.Counts) { b.bar.SetCurrent(int64(c.Approved + c.Rejected)) }
+func (b *bars) Counts(c load.Counts) { b.bar.SetCurrent(int64(c.Done())) }
 
 // Done implements [demo.Watch].
 func (b *bars) Done() {
@@ -50,6 +50,7 @@ const linesEvery = 2 * time.Second
 // lines tell about a phase now and then.
 type lines struct {
 	out    io.Writer
+	of     string
 	name   string
 	orders int
 	next   time.Time
@@ -58,16 +59,24 @@ type lines struct {
 // Phase implements [demo.Watch].
 func (l *lines) Phase(name string, orders int) {
 	l.name, l.orders, l.next = name, orders, time.Now().Add(linesEvery)
-	fmt.Fprintf(l.out, "%s: %d orders\n", name, orders)
+	fmt.Fprintf(l.out, "%s: %d %s\n", name, orders, l.of)
 }
 
 // Counts implements [demo.Watch].
 func (l *lines) Counts(c load.Counts) {
 	if now := time.Now(); now.After(l.next) {
 		l.next = now.Add(linesEvery)
-		fmt.Fprintf(l.out, "%s: %d of %d ended, %d open\n", l.name, c.Approved+c.Rejected, l.orders, c.Open)
+		fmt.Fprintf(l.out, "%s: %d of %d%s\n", l.name, c.Done(), l.orders, aside(c))
 	}
 }
 
 // Done implements [demo.Watch].
 func (l *lines) Done() {}
+
+// aside is what else a line tells.
+func aside(c load.Counts) string {
+	if c.Asked > 0 {
+		return fmt.Sprintf(", %d accepted, %d conflicts", c.Accepted, c.Conflicts)
+	}
+	return fmt.Sprintf(" ended, %d open", c.Open)
+}
