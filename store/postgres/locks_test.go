@@ -185,7 +185,7 @@ func TestQueuesAreFoundByTheirIndexHoweverManyThereAre(t *testing.T) {
 	}
 	use(10) // more often than a plan is made anew
 	exec(t, store, `INSERT INTO skald_locks
-SELECT 'kitchen.ticket', 'many ' || n, gen_random_uuid(), 1, 1, gen_random_uuid(), '', '', '', NULL, now() FROM generate_series(1, 20000) AS n`)
+SELECT 'kitchen.ticket', 'many ' || n, gen_random_uuid(), 1, 1, gen_random_uuid(), '', '', 1, '', NULL, now() FROM generate_series(1, 20000) AS n`)
 	exec(t, store, "DELETE FROM skald_locks WHERE key LIKE 'many %0'")
 	pool.Reset()
 	statistics := func(column string) int {
