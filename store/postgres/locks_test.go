@@ -194,8 +194,6 @@ SELECT 'kitchen.ticket', 'many ' || n, gen_random_uuid(), 1, 1, gen_random_uuid(
 	eventually(t, "the server's count of rows", func() bool { return statistics("n_tup_del") >= 2000 })
 	scans, inserted := statistics("seq_scan"), statistics("n_tup_ins")
 	use(10)
-	_, err = store.ListLocks(t.Context(), "kitchen.ticket", lock.Key{Resource: "kitchen.ticket", Key: "many 7"}, 10)
-	must(t, err)
 	conn.Release()
 	pool.Reset()
 	eventually(t, "the server's count of rows", func() bool { return statistics("n_tup_ins") >= inserted+20 })

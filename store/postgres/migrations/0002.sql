@@ -17,7 +17,7 @@ CREATE TABLE skald_locks (
 	since    timestamptz      NOT NULL,
 	PRIMARY KEY (root, resource, key)
 );
--- The key first: a batch asks for many, mostly of one resource.
+-- The key first: a batch asks for many, mostly of one resource. Lists for people read the whole table.
 CREATE INDEX skald_locks_queue ON skald_locks (key, resource);
 
 -- Along the indexes, whatever the table was like when a connection made its plan: it is almost empty at
