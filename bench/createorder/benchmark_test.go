@@ -45,8 +45,8 @@ func TestTheVerificationFindsADisagreement(t *testing.T) {
 		"a ticket that disagrees":      {"kitchen", `UPDATE tickets SET state = 'CREATE_REJECTED'`},
 		"a step that ran twice":        {"kitchen", `UPDATE tickets SET n5 = n5 + 1`},
 		"money that is off":            {"accounting", `UPDATE accounts SET balance = balance - 1 WHERE id = 5`},
-		"a lock that is left": {"kitchen", `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, grp, message, since)
-VALUES ('bench.ticket', '1', x'01900000000070008000000000000001', 1, 0, x'01900000000070008000000000000001', 'bench', 'create', '', NULL, 0)`},
+		"a lock that is left": {"kitchen", `INSERT INTO skald_locks (resource, key, root, place, round, saga, name, step, uses, grp, message, since)
+VALUES ('bench.ticket', '1', x'01900000000070008000000000000001', 1, 0, x'01900000000070008000000000000001', 'bench', 'create', 1, '', NULL, 0)`},
 	} {
 		s, err := startSQLite(t.Context(), t.TempDir(), form{style: Orchestration})
 		if err != nil {
